@@ -1,0 +1,213 @@
+//! Who may do what: the one rule that every service asks, as a view of the log.
+//!
+//! What one may not see looks exactly like what does not exist.
+
+mod name;
+mod projection;
+
+pub use name::{MalformedName, Name};
+pub use projection::AccessProjection;
+pub use proto::catalog::v1::{Right, Role};
+
+use eventlog::View;
+use ids::{ImageId, WorkspaceId};
+
+/// Who calls, as the token says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    pub user: String,
+    /// A platform administrator sees everything and builds nothing.
+    pub admin: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Denied {
+    /// Absent, or not visible: the same for both.
+    #[error("no such image, or it is not shared with you")]
+    NoSuchImage,
+    #[error("no such workspace, or you are not a member of it")]
+    NoSuchWorkspace,
+    #[error("several of your workspaces are called `{0}`, use the id")]
+    AmbiguousWorkspace(String),
+    #[error("only an owner of the workspace may do this")]
+    OwnerOnly,
+    #[error("you may see this image but not change it, ask for write access")]
+    NeedsWrite,
+    #[error("you may change this image but not share it, ask for manage access")]
+    NeedsManage,
+    #[error("the rights can't be read")]
+    Unreadable(#[from] sqlx::Error),
+}
+
+/// An image that the caller may see, and what it may do with it.
+#[derive(Debug, Clone)]
+pub struct Located {
+    pub image: ImageId,
+    pub workspace: WorkspaceId,
+    pub name: Name,
+    pub right: Right,
+    pub deleted: bool,
+}
+
+/// The rule, over a view of all workspaces, members and images.
+#[derive(Clone)]
+pub struct Access {
+    view: View,
+    internal_registry: String,
+}
+
+#[derive(sqlx::FromRow)]
+struct ImageRow {
+    id: String,
+    workspace: String,
+    registry: String,
+    path: String,
+    primary_tag: String,
+    deleted: bool,
+    role: Option<i32>,
+}
+
+impl Access {
+    /// `internal_registry` is the `host[:port]` that stands for the cluster's own registry in a name.
+    pub fn new(view: View, internal_registry: &str) -> Self {
+        Self {
+            view,
+            internal_registry: internal_registry.to_owned(),
+        }
+    }
+
+    pub fn view(&self) -> &View {
+        &self.view
+    }
+
+    pub fn internal_registry(&self) -> &str {
+        &self.internal_registry
+    }
+
+    /// Finds a live image by id or name, and demands a right.
+    pub async fn image(&self, caller: &Caller, reference: &str, needed: Right) -> Result<Located, Denied> {
+        let located = self.any_image(caller, reference).await?;
+        if located.deleted {
+            return Err(Denied::NoSuchImage);
+        }
+        demand(&located, needed)?;
+        Ok(located)
+    }
+
+    /// The same for reading what happened: deleted images count, by id, or by name as long as no live one has it.
+    pub async fn any_image(&self, caller: &Caller, reference: &str) -> Result<Located, Denied> {
+        let by_id = reference.parse::<ImageId>();
+        let name = Name::parse(reference, &self.internal_registry);
+        let (condition, first, second) = match (&by_id, &name) {
+            (Ok(id), _) => ("image.id = ?2 AND ?3 = ''", id.to_string(), String::new()),
+            (_, Ok(name)) => ("image.registry = ?2 AND image.path = ?3", name.registry.clone(), name.path.clone()),
+            _ => return Err(Denied::NoSuchImage),
+        };
+        let row: Option<ImageRow> = sqlx::query_as(sqlx::AssertSqlSafe(format!(
+            "SELECT image.*, member.role FROM image
+             LEFT JOIN member ON member.workspace = image.workspace AND member.user = ?1
+             WHERE {condition} ORDER BY image.deleted, image.position DESC LIMIT 1"
+        )))
+        .bind(&caller.user)
+        .bind(first)
+        .bind(second)
+        .fetch_optional(self.view.rows())
+        .await?;
+        let row = row.ok_or(Denied::NoSuchImage)?;
+        let right = right_of(row.role, caller.admin).ok_or(Denied::NoSuchImage)?;
+        let (Ok(image), Ok(workspace)) = (row.id.parse(), row.workspace.parse()) else {
+            return Err(Denied::NoSuchImage);
+        };
+        Ok(Located {
+            image,
+            workspace,
+            name: Name {
+                registry: row.registry,
+                path: row.path,
+                primary_tag: row.primary_tag,
+            },
+            right,
+            deleted: row.deleted,
+        })
+    }
+
+    /// Finds a workspace by id, or by a name that only one of the caller's workspaces has, and demands a role.
+    pub async fn workspace(&self, caller: &Caller, reference: &str, needed: Role) -> Result<WorkspaceId, Denied> {
+        let rows: Vec<(String, Option<i32>)> = sqlx::query_as(
+            "SELECT workspace.id, member.role FROM workspace
+             LEFT JOIN member ON member.workspace = workspace.id AND member.user = ?1
+             WHERE (workspace.id = ?2 OR workspace.name = ?2) AND (member.role IS NOT NULL OR ?3)
+             ORDER BY workspace.id = ?2 DESC LIMIT 2",
+        )
+        .bind(&caller.user)
+        .bind(reference)
+        .bind(caller.admin)
+        .fetch_all(self.view.rows())
+        .await?;
+        let (id, role) = match &rows[..] {
+            [] => return Err(Denied::NoSuchWorkspace),
+            [one] => one,
+            [first, _] if first.0 == reference => first,
+            _ => return Err(Denied::AmbiguousWorkspace(reference.to_owned())),
+        };
+        if needed == Role::Owner && *role != Some(Role::Owner as i32) {
+            return Err(Denied::OwnerOnly);
+        }
+        id.parse().map_err(|_| Denied::NoSuchWorkspace)
+    }
+
+    /// Whether a user is an owner of a workspace now: what a build is judged by.
+    pub async fn is_owner(&self, user: &str, workspace: WorkspaceId) -> Result<bool, Denied> {
+        let role: Option<i32> = sqlx::query_scalar("SELECT role FROM member WHERE workspace = ? AND user = ?")
+            .bind(workspace.to_string())
+            .bind(user)
+            .fetch_optional(self.view.rows())
+            .await?;
+        Ok(role == Some(Role::Owner as i32))
+    }
+
+    /// The workspaces whose images the caller may see. `None`: all of them.
+    pub async fn visible_workspaces(&self, caller: &Caller) -> Result<Option<Vec<String>>, Denied> {
+        if caller.admin {
+            return Ok(None);
+        }
+        let workspaces = sqlx::query_scalar("SELECT workspace FROM member WHERE user = ? ORDER BY workspace")
+            .bind(&caller.user)
+            .fetch_all(self.view.rows())
+            .await?;
+        Ok(Some(workspaces))
+    }
+}
+
+/// The table of rights: a participant reads and writes, an owner does everything, an administrator reads.
+fn right_of(role: Option<i32>, admin: bool) -> Option<Right> {
+    match role.and_then(|role| Role::try_from(role).ok()) {
+        Some(Role::Owner) => Some(Right::Owner),
+        Some(Role::Participant) => Some(Right::Write),
+        Some(Role::Unspecified) | None => admin.then_some(Right::Read),
+    }
+}
+
+fn demand(located: &Located, needed: Right) -> Result<(), Denied> {
+    if located.right >= needed {
+        return Ok(());
+    }
+    Err(match needed {
+        Right::Owner => Denied::OwnerOnly,
+        Right::Manage => Denied::NeedsManage,
+        Right::Write | Right::Read | Right::Unspecified => Denied::NeedsWrite,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // covers R8
+    #[test]
+    fn an_administrator_sees_everything_and_builds_nothing() {
+        assert_eq!(right_of(None, true), Some(Right::Read));
+        assert_eq!(right_of(Some(Role::Participant as i32), true), Some(Right::Write));
+        assert_eq!(right_of(None, false), None);
+    }
+}

@@ -1,0 +1,130 @@
+//! What the log says of workspaces, members and images, in three tables.
+
+use async_trait::async_trait;
+use eventlog::{Entry, Projection, ViewError};
+use proto::events::{ImageEvent, WorkspaceEvent};
+use serde::Serialize;
+use sqlx::SqliteConnection;
+
+pub struct AccessProjection;
+
+const SCHEMA: &str = "
+    CREATE TABLE workspace (id TEXT PRIMARY KEY, name TEXT NOT NULL);
+    CREATE INDEX workspace_name ON workspace (name);
+    CREATE TABLE member (workspace TEXT NOT NULL, user TEXT NOT NULL, role INTEGER NOT NULL,
+        PRIMARY KEY (workspace, user)) WITHOUT ROWID;
+    CREATE INDEX member_user ON member (user);
+    CREATE TABLE image (id TEXT PRIMARY KEY, workspace TEXT NOT NULL, registry TEXT NOT NULL, path TEXT NOT NULL,
+        primary_tag TEXT NOT NULL, deleted INTEGER NOT NULL, position INTEGER NOT NULL);
+    CREATE INDEX image_name ON image (path, registry);
+";
+
+/// A new image: most of what there is, so these are written many at a time.
+#[derive(Serialize)]
+struct Created {
+    id: String,
+    workspace: String,
+    registry: String,
+    path: String,
+    primary_tag: String,
+    position: i64,
+}
+
+#[async_trait]
+impl Projection for AccessProjection {
+    fn name(&self) -> &'static str {
+        "access"
+    }
+
+    fn schema(&self) -> &'static str {
+        SCHEMA
+    }
+
+    async fn apply(&self, view: &mut SqliteConnection, batch: &[Entry]) -> Result<(), ViewError> {
+        let mut created = Vec::new();
+        for entry in batch {
+            match entry.stream.category.as_str() {
+                "workspace" => {
+                    for event in entry.events()? {
+                        workspace(view, &entry.stream.key, event).await?;
+                    }
+                }
+                "image" => {
+                    for event in entry.events()? {
+                        if let ImageEvent::Created(event) = event {
+                            let name = event.name.unwrap_or_default();
+                            created.push(Created {
+                                id: entry.stream.key.clone(),
+                                workspace: event.workspace.unwrap_or_default().to_string(),
+                                registry: name.registry,
+                                path: name.path,
+                                primary_tag: name.primary_tag,
+                                position: entry.position.as_i64(),
+                            });
+                        } else {
+                            insert(view, &mut created).await?;
+                            image(view, &entry.stream.key, event).await?;
+                        }
+                    }
+                }
+                _ => (),
+            }
+        }
+        insert(view, &mut created).await
+    }
+}
+
+async fn insert(view: &mut SqliteConnection, created: &mut Vec<Created>) -> Result<(), ViewError> {
+    if created.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "INSERT INTO image SELECT value->>'id', value->>'workspace', value->>'registry', value->>'path',
+         value->>'primary_tag', 0, value->>'position' FROM json_each(?)",
+    )
+    .bind(serde_json::to_string(created)?)
+    .execute(view)
+    .await?;
+    created.clear();
+    Ok(())
+}
+
+async fn image(view: &mut SqliteConnection, id: &str, event: ImageEvent) -> Result<(), ViewError> {
+    match event {
+        ImageEvent::Created(_) | ImageEvent::Described(_) => return Ok(()),
+        ImageEvent::Renamed(event) => {
+            let to = event.to.unwrap_or_default();
+            sqlx::query("UPDATE image SET registry = ?, path = ?, primary_tag = ? WHERE id = ?")
+                .bind(to.registry)
+                .bind(to.path)
+                .bind(to.primary_tag)
+                .bind(id)
+        }
+        ImageEvent::Deleted(_) => sqlx::query("UPDATE image SET deleted = 1 WHERE id = ?").bind(id),
+    }
+    .execute(view)
+    .await?;
+    Ok(())
+}
+
+async fn workspace(view: &mut SqliteConnection, id: &str, event: WorkspaceEvent) -> Result<(), ViewError> {
+    let set_role = |user: String, role: i32| {
+        sqlx::query("INSERT INTO member VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET role = excluded.role")
+            .bind(id.to_owned())
+            .bind(user)
+            .bind(role)
+    };
+    let statement = match event {
+        WorkspaceEvent::Created(event) => {
+            sqlx::query("INSERT INTO workspace VALUES (?, ?)").bind(id).bind(event.name).execute(&mut *view).await?;
+            set_role(event.owner, crate::Role::Owner as i32)
+        }
+        WorkspaceEvent::MemberAdded(event) => set_role(event.user, event.role),
+        WorkspaceEvent::MemberRoleSet(event) => set_role(event.user, event.role),
+        WorkspaceEvent::MemberRemoved(event) => {
+            sqlx::query("DELETE FROM member WHERE workspace = ? AND user = ?").bind(id.to_owned()).bind(event.user)
+        }
+    };
+    statement.execute(view).await?;
+    Ok(())
+}

@@ -1,0 +1,309 @@
+//! The log in the JetStream stream `LOG`: subjects `log.<category>.<key>`, positions are stream sequences.
+
+use crate::{
+    Append, AppendError, Entries, Entry, EventLog, LogError, Nats, Position, StreamId,
+    nats::{LOG, REQUEST_TIMEOUT},
+};
+use anyhow::anyhow;
+use async_nats::{
+    HeaderMap, RequestErrorKind,
+    connection::State,
+    jetstream::{
+        Message,
+        consumer::{AckPolicy, DeliverPolicy, pull},
+        stream::{RawMessageErrorKind, Stream},
+    },
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::StreamExt as _;
+use serde::Deserialize;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::{
+    sync::Semaphore,
+    time::{sleep, timeout_at},
+};
+
+const SUBJECT: &str = "log.";
+/// How long a dead broker can go unnoticed, roughly.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// How long an append may try before it answers that it can't tell.
+const APPEND_TIMEOUT: Duration = Duration::from_secs(8);
+const RETRY_DELAY: Duration = Duration::from_millis(50);
+/// A server takes 50 open batches per stream, and drops the rest.
+const OPEN_BATCHES: usize = 40;
+/// How old the knowledge of the log's size may be.
+const USAGE_AGE: Duration = Duration::from_secs(1);
+
+const EXPECTED: &str = "Nats-Expected-Last-Subject-Sequence";
+const WRONG_LAST_SEQUENCE: [u64; 2] = [10071, 10164];
+const BATCH_INCOMPLETE: u64 = 10176;
+const MAX_BYTES: u64 = 10077;
+
+#[derive(Clone)]
+pub struct JetStreamLog {
+    nats: Nats,
+    stream: Stream,
+    batches: Arc<Semaphore>,
+    usage: Arc<Mutex<Option<(Instant, u64, i64)>>>,
+}
+
+/// What the server answers to a publish, single or the last of a batch.
+#[derive(Deserialize)]
+struct Ack {
+    #[serde(default)]
+    seq: u64,
+    error: Option<ApiError>,
+}
+
+#[derive(Deserialize)]
+struct ApiError {
+    err_code: u64,
+    description: String,
+}
+
+enum Publish {
+    Stored(Position),
+    Rejected(ApiError),
+    /// It certainly did not arrive.
+    NotSent(anyhow::Error),
+    /// It may have been stored, now or later.
+    Unknown(anyhow::Error),
+}
+
+impl JetStreamLog {
+    pub(crate) async fn open(nats: Nats) -> anyhow::Result<Self> {
+        Ok(Self {
+            stream: nats.context.get_stream(LOG).await?,
+            nats,
+            batches: Arc::new(Semaphore::new(OPEN_BATCHES)),
+            usage: Arc::default(),
+        })
+    }
+
+    async fn publish(&self, entries: &[Append]) -> Publish {
+        // A batch goes out back to back: the server gives up on one that dawdles.
+        let permit = if entries.len() > 1 {
+            self.batches.acquire().await.ok()
+        } else {
+            None
+        };
+        // Unique, and all that the server asks of it.
+        let batch_id = self.nats.client.new_inbox().replace('.', "");
+        let mut answer = Err(anyhow!("nothing to write"));
+        for (index, entry) in entries.iter().enumerate() {
+            let mut headers = HeaderMap::new();
+            headers.insert(EXPECTED, entry.expected.0.to_string());
+            let subject = format!("{SUBJECT}{}", entry.stream);
+            let last = index + 1 == entries.len();
+            if entries.len() > 1 {
+                headers.insert("Nats-Batch-Id", batch_id.as_str());
+                headers.insert("Nats-Batch-Sequence", (index + 1).to_string());
+            }
+            if !last {
+                let sent = self.nats.client.publish_with_headers(subject, headers, entry.bytes.clone());
+                if let Err(error) = sent.await {
+                    return Publish::NotSent(error.into());
+                }
+                continue;
+            }
+            if entries.len() > 1 {
+                headers.insert("Nats-Batch-Commit", "1");
+            }
+            match self.nats.client.request_with_headers(subject, headers, entry.bytes.clone()).await {
+                Ok(message) => answer = Ok(message.payload),
+                Err(error) if error.kind() == RequestErrorKind::NoResponders => {
+                    return Publish::NotSent(error.into());
+                }
+                Err(error) => return Publish::Unknown(error.into()),
+            }
+        }
+        drop(permit);
+        match answer.and_then(|payload| Ok(serde_json::from_slice::<Ack>(&payload)?)) {
+            Ok(Ack { error: Some(error), .. }) => Publish::Rejected(error),
+            Ok(Ack { seq, .. }) => Publish::Stored(Position(seq)),
+            Err(error) => Publish::Unknown(error),
+        }
+    }
+
+    /// What was published while the connection is down would be sent later, by surprise.
+    async fn connected(&self, deadline: Instant) -> bool {
+        while self.nats.client.connection_state() != State::Connected {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            sleep(RETRY_DELAY).await;
+        }
+        true
+    }
+
+    /// After an ambiguous failure: is the stream's last entry the one that we wrote?
+    async fn wrote(&self, entry: &Append) -> Result<Option<Position>, LogError> {
+        let last = self.last(&entry.stream).await?;
+        Ok(last.filter(|(_, bytes)| *bytes == entry.bytes).map(|(position, _)| position))
+    }
+
+    /// Asked of the stream's leader, so that it is never behind.
+    async fn last(&self, stream: &StreamId) -> Result<Option<(Position, Bytes)>, LogError> {
+        let subject = format!("{SUBJECT}{stream}");
+        match self.stream.get_last_raw_message_by_subject(&subject).await {
+            Ok(message) => Ok(Some((Position(message.sequence), message.payload))),
+            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(error) => Err(LogError::unavailable(error)),
+        }
+    }
+}
+
+#[async_trait]
+impl EventLog for JetStreamLog {
+    async fn append(&self, entries: Vec<Append>) -> Result<Position, AppendError> {
+        let Some(last) = entries.last() else {
+            return Err(LogError::unavailable(anyhow!("nothing to write")).into());
+        };
+        let deadline = Instant::now() + APPEND_TIMEOUT;
+        let mut unknown = None;
+        loop {
+            let patience = if unknown.is_some() { deadline } else { Instant::now() + REQUEST_TIMEOUT };
+            let failure = if self.connected(patience).await {
+                match self.publish(&entries).await {
+                    Publish::Stored(position) => return Ok(position),
+                    Publish::Rejected(error) if WRONG_LAST_SEQUENCE.contains(&error.err_code) => {
+                        // Perhaps the one that stood in our way is our own, of a moment ago.
+                        if unknown.is_some()
+                            && let Some(position) = self.wrote(last).await?
+                        {
+                            return Ok(position);
+                        }
+                        return Err(AppendError::Conflict);
+                    }
+                    Publish::Rejected(error) if error.err_code == MAX_BYTES => {
+                        *self.usage.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                        let (used, limit) = self.usage().await?;
+                        return Err(LogError::Full { used, limit }.into());
+                    }
+                    Publish::Rejected(error) if error.err_code == BATCH_INCOMPLETE => {
+                        anyhow!(error.description)
+                    }
+                    Publish::Rejected(error) => {
+                        let refused = anyhow!("the log refused the entry: {}", error.description);
+                        return Err(LogError::Unavailable(refused).into());
+                    }
+                    Publish::NotSent(error) => error,
+                    Publish::Unknown(error) => {
+                        if let Ok(Some(position)) = self.wrote(last).await {
+                            return Ok(position);
+                        }
+                        unknown = Some(error);
+                        anyhow!("no answer")
+                    }
+                }
+            } else {
+                anyhow!("not connected")
+            };
+            if Instant::now() >= deadline || (unknown.is_none() && Instant::now() >= patience) {
+                return Err(match unknown {
+                    Some(error) => LogError::OutcomeUnknown(error),
+                    None => LogError::Unavailable(failure),
+                }
+                .into());
+            }
+            sleep(RETRY_DELAY).await;
+        }
+    }
+
+    async fn version(&self, stream: &StreamId) -> Result<Position, LogError> {
+        Ok(self.last(stream).await?.map(|(position, _)| position).unwrap_or_default())
+    }
+
+    async fn head(&self) -> Result<Position, LogError> {
+        let info = self.stream.get_info().await.map_err(LogError::unavailable)?;
+        Ok(Position(info.state.last_sequence))
+    }
+
+    /// A plain ephemeral consumer without acknowledgements: async-nats' ordered one stays silent for 15 s after
+    /// the server died, this one for about two heartbeats.
+    async fn follow(&self, after: Position) -> Result<Entries, LogError> {
+        let config = pull::Config {
+            deliver_policy: DeliverPolicy::ByStartSequence {
+                start_sequence: after.0 + 1,
+            },
+            ack_policy: AckPolicy::None,
+            memory_storage: true,
+            num_replicas: 1,
+            inactive_threshold: Duration::from_secs(30),
+            ..pull::Config::default()
+        };
+        let opened = async {
+            let consumer = self.stream.create_consumer(config).await?;
+            let messages = consumer
+                .stream()
+                .max_messages_per_batch(1_000)
+                .heartbeat(HEARTBEAT)
+                .expires(HEARTBEAT * 10)
+                .messages()
+                .await?;
+            anyhow::Ok(messages)
+        };
+        let deadline = tokio::time::Instant::now() + REQUEST_TIMEOUT * 2;
+        let messages = timeout_at(deadline, opened)
+            .await
+            .map_err(LogError::unavailable)?
+            .map_err(LogError::Unavailable)?;
+        let mut previous = after;
+        let mut checked = move |message: Message| {
+            let entry = read(&message);
+            if let Ok(entry) = &entry {
+                if entry.position.0 != previous.0 + 1 {
+                    return Err(LogError::Unavailable(anyhow!(
+                        "the log has a gap: {} follows {previous}, entries were lost on the way or tampered with",
+                        entry.position
+                    )));
+                }
+                previous = entry.position;
+            }
+            entry
+        };
+        Ok(messages
+            .map(move |message| message.map_err(LogError::unavailable).and_then(&mut checked))
+            .boxed())
+    }
+
+    async fn admit(&self) -> Result<(), LogError> {
+        let (used, limit) = self.usage().await?;
+        if limit > 0 && used >= limit / 20 * 19 {
+            return Err(LogError::Full { used, limit });
+        }
+        Ok(())
+    }
+}
+
+impl JetStreamLog {
+    /// Bytes used and allowed. A limit of zero is none.
+    async fn usage(&self) -> Result<(u64, u64), LogError> {
+        let known = *self.usage.lock().unwrap_or_else(PoisonError::into_inner);
+        let (used, limit) = match known {
+            Some((at, used, limit)) if at.elapsed() < USAGE_AGE => (used, limit),
+            _ => {
+                let info = self.stream.get_info().await.map_err(LogError::unavailable)?;
+                let (used, limit) = (info.state.bytes, info.config.max_bytes);
+                *self.usage.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), used, limit));
+                (used, limit)
+            }
+        };
+        Ok((used, u64::try_from(limit).unwrap_or_default()))
+    }
+}
+
+fn read(message: &Message) -> Result<Entry, LogError> {
+    let info = message.info().map_err(|error| LogError::Unavailable(anyhow::Error::from_boxed(error)))?;
+    let position = Position(info.stream_sequence);
+    let stream = message
+        .subject
+        .strip_prefix(SUBJECT)
+        .and_then(StreamId::parse)
+        .ok_or(LogError::UnknownEvent { position })?;
+    Ok(Entry::decode(position, stream, message.payload.clone()))
+}

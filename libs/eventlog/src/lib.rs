@@ -1,0 +1,23 @@
+//! The event log, the commands written to it, the views read from it, and the three planes beside it.
+//!
+//! This is the only crate that knows NATS.
+
+mod clock;
+mod envelope;
+mod execute;
+mod jetstream;
+mod log;
+mod memory;
+mod nats;
+mod planes;
+mod view;
+
+pub use clock::Clock;
+pub use envelope::{ENTRY_BYTES_MAX, Envelope};
+pub use execute::{Done, ExecuteError, Outcome, Request, Step, Writer, step};
+pub use jetstream::JetStreamLog;
+pub use log::{Append, AppendError, Entries, Entry, EventLog, LogError, Position, StreamId};
+pub use memory::MemoryLog;
+pub use nats::{ACCOUNTS, Account, Nats, NatsConfig, server_config};
+pub use planes::{Blobs, Feed, FeedEvent, Output, OutputChunk};
+pub use view::{Behind, Projection, View, ViewError, ViewState, Views};

@@ -1,0 +1,231 @@
+//! The connection to NATS, every stream that Cooperage keeps there, and who may write to which.
+
+use crate::{Blobs, Feed, JetStreamLog, Output};
+use anyhow::{Context as _, ensure};
+use async_nats::{
+    ConnectOptions,
+    jetstream::{
+        self,
+        context::ContextBuilder,
+        object_store,
+        stream::{Config, DiscardPolicy, StorageType},
+    },
+};
+use std::{fmt::Write as _, time::Duration};
+
+pub(crate) const LOG: &str = "LOG";
+pub(crate) const OUTPUT: &str = "BUILDLOG";
+pub(crate) const EVENTS: &str = "EVENTS";
+pub(crate) const CONTEXTS: &str = "contexts";
+
+/// How long one request to the server may take before it counts as lost.
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
+const RECONNECT_DELAY: Duration = Duration::from_millis(100);
+
+#[derive(Debug, Clone)]
+pub struct NatsConfig {
+    /// `nats://host:port`, without credentials.
+    pub url: String,
+    pub user: String,
+    pub password: String,
+    /// Copies of each stream: 1 on a private server, 3 on a cluster.
+    pub replicas: usize,
+    /// Where `LOG` ends. It must be well below the disk's size: a full disk shows only as time-outs.
+    pub log_bytes_max: i64,
+    /// Where the oldest build output goes first.
+    pub output_bytes_max: i64,
+}
+
+#[derive(Clone)]
+pub struct Nats {
+    pub(crate) client: async_nats::Client,
+    pub(crate) context: jetstream::Context,
+}
+
+impl Nats {
+    /// Connects, and keeps connecting again for ever after that.
+    pub async fn connect(config: &NatsConfig) -> anyhow::Result<Self> {
+        let client = ConnectOptions::new()
+            .user_and_password(config.user.clone(), config.password.clone())
+            .custom_inbox_prefix(format!("_INBOX_{}", config.user))
+            .name(&config.user)
+            .request_timeout(Some(REQUEST_TIMEOUT))
+            .reconnect_delay_callback(|_| RECONNECT_DELAY)
+            .max_reconnects(None)
+            .connect(&config.url)
+            .await
+            .with_context(|| format!("no NATS server answers at {}", config.url))?;
+        let context = ContextBuilder::new()
+            .timeout(REQUEST_TIMEOUT)
+            .ack_timeout(REQUEST_TIMEOUT)
+            .build(client.clone());
+        Ok(Self { client, context })
+    }
+
+    /// Creates what is missing. A stream that is there with another configuration is an error, never replaced.
+    pub async fn prepare(&self, config: &NatsConfig) -> anyhow::Result<()> {
+        for wanted in streams(config) {
+            let name = wanted.name.clone();
+            let stream = self
+                .context
+                .get_or_create_stream(wanted.clone())
+                .await
+                .with_context(|| format!("the stream {name} can't be opened"))?;
+            let found = &stream.cached_info().config;
+            ensure!(
+                same(found, &wanted),
+                "the stream {name} is configured in another way than this build expects, refusing to start \
+                 (found {found:?}, expected {wanted:?})"
+            );
+        }
+        if self.context.get_object_store(CONTEXTS).await.is_err() {
+            let bucket = object_store::Config {
+                bucket: CONTEXTS.to_owned(),
+                num_replicas: config.replicas,
+                ..object_store::Config::default()
+            };
+            self.context
+                .create_object_store(bucket)
+                .await
+                .context("the bucket for contexts can't be opened")?;
+        }
+        Ok(())
+    }
+
+    pub async fn log(&self) -> anyhow::Result<JetStreamLog> {
+        JetStreamLog::open(self.clone()).await
+    }
+
+    pub fn output(&self) -> Output {
+        Output::new(self.clone())
+    }
+
+    pub fn feed(&self) -> Feed {
+        Feed::new(self.clone())
+    }
+
+    pub fn blobs(&self) -> Blobs {
+        Blobs::new(self.clone())
+    }
+}
+
+fn streams(config: &NatsConfig) -> [Config; 3] {
+    let base = Config {
+        storage: StorageType::File,
+        num_replicas: config.replicas,
+        allow_direct: true,
+        ..Config::default()
+    };
+    [
+        Config {
+            name: LOG.to_owned(),
+            subjects: vec!["log.>".to_owned()],
+            deny_delete: true,
+            deny_purge: true,
+            allow_atomic_publish: true,
+            max_bytes: config.log_bytes_max,
+            discard: DiscardPolicy::New,
+            ..base.clone()
+        },
+        Config {
+            name: OUTPUT.to_owned(),
+            subjects: vec!["buildlog.*".to_owned()],
+            max_bytes: config.output_bytes_max,
+            ..base.clone()
+        },
+        Config {
+            name: EVENTS.to_owned(),
+            subjects: vec!["cooperage.events.>".to_owned()],
+            ..base
+        },
+    ]
+}
+
+/// What must not drift. The server fills in the rest with its own defaults.
+fn same(found: &Config, wanted: &Config) -> bool {
+    found.subjects == wanted.subjects
+        && found.storage == wanted.storage
+        && found.max_bytes == wanted.max_bytes
+        && found.discard == wanted.discard
+        && found.retention == wanted.retention
+        && found.max_age == wanted.max_age
+        && (found.deny_delete, found.deny_purge, found.allow_rollup)
+            == (wanted.deny_delete, wanted.deny_purge, wanted.allow_rollup)
+        && found.allow_atomic_publish == wanted.allow_atomic_publish
+}
+
+/// A user of the server, and what it alone may write.
+pub struct Account {
+    pub name: &'static str,
+    /// Categories of the log.
+    pub categories: &'static [&'static str],
+    /// Subjects of the other planes.
+    pub planes: &'static [&'static str],
+}
+
+/// Who may write what, after the table of `readings.md`: each category has one writer.
+pub const ACCOUNTS: [Account; 5] = [
+    Account {
+        name: "catalog",
+        categories: &["workspace", "image", "name", "access", "checkpoint"],
+        planes: &[],
+    },
+    Account {
+        name: "editor",
+        categories: &["spec"],
+        planes: &["$O.contexts.>", "$JS.API.STREAM.PURGE.OBJ_contexts"],
+    },
+    Account {
+        name: "builder",
+        categories: &["builds"],
+        planes: &["buildlog.*"],
+    },
+    Account {
+        name: "registry-pusher",
+        categories: &["repository", "credential"],
+        planes: &["buildlog.*"],
+    },
+    Account {
+        name: "notifier",
+        categories: &["subscription", "webhook"],
+        planes: &["cooperage.events.>"],
+    },
+];
+
+/// What every service needs of the JetStream API: looking, reading, and creating what is missing. Nothing here
+/// changes or removes a stream.
+const READING: [&str; 9] = [
+    "$JS.API.INFO",
+    "$JS.API.STREAM.INFO.*",
+    "$JS.API.STREAM.CREATE.*",
+    "$JS.API.STREAM.MSG.GET.*",
+    "$JS.API.DIRECT.GET.>",
+    "$JS.API.CONSUMER.CREATE.>",
+    "$JS.API.CONSUMER.MSG.NEXT.>",
+    "$JS.API.CONSUMER.DELETE.>",
+    "$JS.API.CONSUMER.INFO.>",
+];
+
+/// Settings of a private server, in its own file format. `passwords` answers each account's.
+pub fn server_config(listen: &str, store: &str, passwords: impl Fn(&str) -> String) -> String {
+    let mut users = String::new();
+    for account in &ACCOUNTS {
+        let own = account.categories.iter().map(|category| format!("log.{category}.>"));
+        let planes = account.planes.iter().map(|&plane| plane.to_owned());
+        let reading = READING.iter().map(|&subject| subject.to_owned());
+        let publish: Vec<String> = own.chain(planes).chain(reading).map(|subject| format!("{subject:?}")).collect();
+        let _ = writeln!(
+            users,
+            "    {{ user: {name:?}, password: {password:?}, permissions: {{\n      publish: [{publish}]\n      \
+             subscribe: [\"_INBOX_{name}.>\"] }} }}",
+            name = account.name,
+            password = passwords(account.name),
+            publish = publish.join(", "),
+        );
+    }
+    format!(
+        "listen: {listen:?}\nserver_name: \"cooperage\"\nmax_payload: 1MB\njetstream {{\n  store_dir: {store:?}\n  \
+         # The default of two minutes loses acknowledged entries in a power failure.\n  sync_interval: always\n}}\n\
+         authorization {{\n  users: [\n{users}  ]\n}}\n"
+    )
+}

@@ -1,0 +1,173 @@
+//! Views built from the log. A view is disposable: delete its file and it grows back.
+//!
+//! The checkpoint moves in the transaction that writes the rows, so every entry is applied exactly once. A view's
+//! rows are a function of the log alone: no clock, no arrival order.
+
+mod file;
+mod run;
+
+pub(crate) use file::read_stream;
+
+use crate::{LogError, Position};
+use async_trait::async_trait;
+use sqlx::{SqliteConnection, SqlitePool};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::sync::watch;
+
+/// What entries do to a view's tables.
+#[async_trait]
+pub trait Projection: Send + Sync + 'static {
+    /// The name of the view and of its file.
+    fn name(&self) -> &'static str;
+
+    /// `CREATE TABLE` and `CREATE INDEX` statements. When they change, the view is rebuilt.
+    fn schema(&self) -> &'static str;
+
+    /// Categories whose entries the view keeps as they are, for the folds of the aggregates.
+    fn keeps(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Writes a batch, in order, in one transaction with the checkpoint. A statement costs a thread hop: write many
+    /// rows with each.
+    async fn apply(&self, view: &mut SqliteConnection, batch: &[crate::Entry]) -> Result<(), ViewError>;
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ViewError {
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error("the view's file can't be written")]
+    File(#[from] sqlx::Error),
+    #[error("the view's rows can't be written as JSON")]
+    Json(#[from] serde_json::Error),
+}
+
+/// How far a view got, and whether it goes on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ViewState {
+    pub position: Position,
+    /// Why it stopped for good, until this build is upgraded.
+    pub halted: Option<Arc<str>>,
+    /// Why it does not get on at the moment.
+    pub troubled: Option<Arc<str>>,
+}
+
+/// A view that does not reach a position.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Behind {
+    #[error("the view is at {at} and did not reach {wanted} in time, try again")]
+    Late { at: Position, wanted: Position },
+    #[error("the view stopped at {at}: {cause}")]
+    Halted { at: Position, cause: Arc<str> },
+    #[error("the log ends at {head}, it has no position {wanted}")]
+    Beyond { head: Position, wanted: Position },
+}
+
+/// Reads a view, and waits for it.
+#[derive(Clone)]
+pub struct View {
+    name: &'static str,
+    rows: SqlitePool,
+    state: watch::Receiver<ViewState>,
+    head: watch::Receiver<Position>,
+}
+
+impl View {
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Where its rows are read.
+    pub fn rows(&self) -> &SqlitePool {
+        &self.rows
+    }
+
+    pub fn state(&self) -> ViewState {
+        self.state.borrow().clone()
+    }
+
+    pub fn position(&self) -> Position {
+        self.state.borrow().position
+    }
+
+    /// Changes whenever a batch was applied.
+    pub fn changes(&self) -> watch::Receiver<ViewState> {
+        self.state.clone()
+    }
+
+    /// The last position of the log that this process has seen.
+    pub fn head(&self) -> Position {
+        *self.head.borrow()
+    }
+
+    /// Waits until a position is in the rows. Fails at once when that can't happen.
+    pub async fn reach(&self, wanted: Position, within: Duration) -> Result<(), Behind> {
+        let mut state = self.state.clone();
+        let reached = state.wait_for(|state| state.position >= wanted || state.halted.is_some());
+        let late = || Behind::Late {
+            at: self.position(),
+            wanted,
+        };
+        let state = match tokio::time::timeout(within, reached).await {
+            Ok(Ok(state)) => state,
+            Ok(Err(_)) | Err(_) => return Err(late()),
+        };
+        match &state.halted {
+            Some(cause) if state.position < wanted => Err(Behind::Halted {
+                at: state.position,
+                cause: cause.clone(),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// All views of a process: opened one by one, then fed together by one follower.
+pub struct Views {
+    folder: PathBuf,
+    opened: Mutex<Vec<Opened>>,
+    head: watch::Sender<Position>,
+}
+
+/// A view that is being written.
+struct Opened {
+    projection: Box<dyn Projection>,
+    file: PathBuf,
+    rows: SqlitePool,
+    state: watch::Sender<ViewState>,
+}
+
+impl Views {
+    pub fn new(folder: &Path) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            opened: Mutex::default(),
+            head: watch::Sender::default(),
+        }
+    }
+
+    /// A view of the log, which begins to fill when `run` does.
+    pub fn open(&self, projection: impl Projection) -> View {
+        let file = self.folder.join(format!("{}.db", projection.name()));
+        let rows = file::readers(&file);
+        let state = watch::Sender::default();
+        let view = View {
+            name: projection.name(),
+            rows: rows.clone(),
+            state: state.subscribe(),
+            head: self.head.subscribe(),
+        };
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner).push(Opened {
+            projection: Box::new(projection),
+            file,
+            rows,
+            state,
+        });
+        view
+    }
+}

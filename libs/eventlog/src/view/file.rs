@@ -1,0 +1,120 @@
+//! A view's SQLite file: its checkpoint, the entries it keeps, and the tables of its projection.
+
+use super::{Opened, ViewError};
+use crate::{Entry, Position, StreamId};
+use sha2::{Digest as _, Sha256};
+use sqlx::{
+    AssertSqlSafe, ConnectOptions as _, Connection as _, SqliteConnection, SqlitePool,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+use std::{path::Path, time::Duration};
+
+const SCHEMA: &str = "
+    CREATE TABLE checkpoint (only INTEGER PRIMARY KEY CHECK (only = 0), position INTEGER NOT NULL);
+    INSERT INTO checkpoint VALUES (0, 0);
+    CREATE TABLE entry (position INTEGER PRIMARY KEY, stream TEXT NOT NULL, bytes BLOB NOT NULL);
+    CREATE INDEX entry_stream ON entry (stream, position);
+";
+const READERS_MAX: u32 = 4;
+/// Rows per statement that writes kept entries.
+const ROWS: usize = 200;
+
+fn options(file: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(file)
+        .journal_mode(SqliteJournalMode::Wal)
+        // A lost tail grows back from the log.
+        .synchronous(SqliteSynchronous::Normal)
+        .busy_timeout(Duration::from_secs(5))
+        .disable_statement_logging()
+}
+
+pub(super) fn readers(file: &Path) -> SqlitePool {
+    SqlitePoolOptions::new()
+        .max_connections(READERS_MAX)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .connect_lazy_with(options(file).read_only(true))
+}
+
+/// Opens the file for writing, and its checkpoint. A file of another schema is dropped: it grows back.
+pub(super) async fn open(view: &Opened) -> Result<(SqliteConnection, Position), ViewError> {
+    let schema = format!("{SCHEMA}{}", view.projection.schema());
+    let generation = generation(&schema, view.projection.keeps());
+    let create = options(&view.file).create_if_missing(true);
+    let mut writer = SqliteConnection::connect_with(&create).await?;
+    let found: i64 = sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut writer).await?;
+    if found != generation {
+        if found != 0 {
+            tracing::info!(view = view.projection.name(), "the view has another shape, rebuilding it");
+            writer.close().await?;
+            remove(&view.file)?;
+            writer = SqliteConnection::connect_with(&create).await?;
+        }
+        let mut transaction = writer.begin().await?;
+        sqlx::raw_sql(AssertSqlSafe(schema)).execute(&mut *transaction).await?;
+        sqlx::raw_sql(AssertSqlSafe(format!("PRAGMA user_version = {generation}")))
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+    }
+    let position = sqlx::query_scalar("SELECT position FROM checkpoint").fetch_one(&mut writer).await?;
+    Ok((writer, Position::from_i64(position)))
+}
+
+fn remove(file: &Path) -> Result<(), ViewError> {
+    for suffix in ["", "-wal", "-shm"] {
+        let mut path = file.as_os_str().to_owned();
+        path.push(suffix);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(sqlx::Error::Io(error).into());
+            }
+            _ => (),
+        }
+    }
+    Ok(())
+}
+
+/// Never zero, which is a new file.
+fn generation(schema: &str, keeps: &[&str]) -> i64 {
+    let hash = Sha256::new().chain_update(schema).chain_update(keeps.join(" ")).finalize();
+    i64::from(u32::from_le_bytes([hash[0], hash[1], hash[2], hash[3]]) >> 1) + 1
+}
+
+/// Applies a batch and moves the checkpoint, or does neither.
+pub(super) async fn apply(view: &Opened, writer: &mut SqliteConnection, batch: &[Entry]) -> Result<(), ViewError> {
+    let Some(last) = batch.last() else { return Ok(()) };
+    let mut transaction = writer.begin().await?;
+    let keeps = view.projection.keeps();
+    let kept: Vec<&Entry> = batch.iter().filter(|entry| keeps.contains(&entry.stream.category.as_str())).collect();
+    for rows in kept.chunks(ROWS) {
+        let values = vec!["(?, ?, ?)"; rows.len()].join(", ");
+        let mut insert = sqlx::query(AssertSqlSafe(format!("INSERT INTO entry VALUES {values}")));
+        for entry in rows {
+            insert = insert.bind(entry.position.as_i64()).bind(entry.stream.to_string()).bind(&entry.bytes[..]);
+        }
+        insert.execute(&mut *transaction).await?;
+    }
+    view.projection.apply(&mut transaction, batch).await?;
+    sqlx::query("UPDATE checkpoint SET position = ?")
+        .bind(last.position.as_i64())
+        .execute(&mut *transaction)
+        .await?;
+    transaction.commit().await?;
+    Ok(())
+}
+
+/// The entries of one stream after a position, as this process knows them.
+pub(crate) async fn read_stream(rows: &SqlitePool, stream: &StreamId, after: Position) -> Result<Vec<Entry>, ViewError> {
+    let found: Vec<(i64, Vec<u8>)> =
+        sqlx::query_as("SELECT position, bytes FROM entry WHERE stream = ? AND position > ? ORDER BY position")
+            .bind(stream.to_string())
+            .bind(after.as_i64())
+            .fetch_all(rows)
+            .await?;
+    let decode = |(position, bytes): (i64, Vec<u8>)| {
+        Entry::decode(Position::from_i64(position), stream.clone(), bytes.into())
+    };
+    Ok(found.into_iter().map(decode).collect())
+}

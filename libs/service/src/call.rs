@@ -1,0 +1,73 @@
+//! What every call begins with: who calls, and how much of the log it must see.
+
+use crate::{Failure, World, invalid, telemetry};
+use access::Caller;
+use eventlog::{Behind, Position, Request, View};
+use std::{str::FromStr, time::Duration};
+use tonic::metadata::MetadataMap;
+
+/// The metadata with a position that the answer must reflect.
+pub const AT_LEAST: &str = "cooperage-at-least";
+const CATCH_UP: Duration = Duration::from_secs(5);
+
+/// A call that may be answered: its caller is known, and the views are far enough.
+#[derive(Debug, Clone)]
+pub struct Call {
+    pub caller: Caller,
+    traceparent: String,
+    judged_at: Position,
+}
+
+impl World {
+    /// Admits a call to a service that answers from `view`.
+    pub async fn admit(&self, metadata: &MetadataMap, view: &View) -> Result<Call, Failure> {
+        let caller = self.auth.caller(text(metadata, "authorization"))?;
+        if let Some(wanted) = text(metadata, AT_LEAST) {
+            let wanted = wanted.parse().map_err(|_| invalid(AT_LEAST, "not a position of the log"))?;
+            self.reach(view, Position(wanted)).await?;
+            self.reach(self.access.view(), Position(wanted)).await?;
+        }
+        Ok(Call {
+            caller,
+            traceparent: telemetry::traceparent(),
+            judged_at: self.access.view().position(),
+        })
+    }
+
+    /// Waits for a view. A position that the log does not have is an error at once.
+    pub async fn reach(&self, view: &View, wanted: Position) -> Result<(), Failure> {
+        if view.position() >= wanted {
+            return Ok(());
+        }
+        if wanted > view.head() {
+            let head = self.log.head().await?;
+            if wanted > head {
+                return Err(Behind::Beyond { head, wanted }.into());
+            }
+        }
+        Ok(view.reach(wanted, CATCH_UP).await?)
+    }
+}
+
+impl Call {
+    /// The request of a mutation. Without an id of the client's own, a retry is a new request.
+    pub fn request(&self, world: &World, id: &str) -> Result<Request, Failure> {
+        let id = if id.is_empty() {
+            world.ids.next().to_string()
+        } else {
+            let parsed = ids::Ulid::from_str(id).map_err(|_| invalid("request_id", "expected a ULID, or nothing"))?;
+            parsed.to_string()
+        };
+        Ok(Request {
+            actor: self.caller.user.clone(),
+            id,
+            traceparent: self.traceparent.clone(),
+            judged_at: self.judged_at,
+            ..Request::default()
+        })
+    }
+}
+
+fn text<'a>(metadata: &'a MetadataMap, key: &str) -> Option<&'a str> {
+    metadata.get(key)?.to_str().ok()
+}

@@ -1,0 +1,18 @@
+//! What every service shares: settings, the life of a process, the one port, who calls, and what went wrong.
+
+pub mod auth;
+mod call;
+mod config;
+mod policy;
+mod port;
+mod process;
+mod status;
+pub mod telemetry;
+mod time;
+
+pub use call::{AT_LEAST, Call};
+pub use config::{Config, LogFormat};
+pub use policy::reconcile;
+pub use process::{Ids, Process, Service, World, bind, main, run, stop_on_signal};
+pub use status::{Failure, invalid, outage, status, with_metadata};
+pub use time::{duration, page, timestamp};
