@@ -41,7 +41,7 @@ check-lints:
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
 check-proto:
-	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(buf_folder) && \
+	@if command -v npm >/dev/null; then $(MAKE) -s $(buf_folder) && \
 	  echo 'buf lint proto' && $(buf_folder)/node_modules/.bin/buf lint proto; \
 	else echo '==> SKIPPED: buf lint, because there is no npm here (install Node.js 18 or newer)'; fi
 
@@ -58,7 +58,7 @@ check-dependencies:
 
 check-compose:
 	@if docker compose version >/dev/null 2>&1; then echo 'docker compose config' && docker compose config -q; \
-	elif $(MAKE) --no-print-directory $(compose); then echo 'docker-compose config' && $(compose) config -q; \
+	elif $(MAKE) -s $(compose); then echo 'docker-compose config' && $(compose) config -q; \
 	else echo '==> SKIPPED: docker compose config, because there is no compose plugin here'; fi
 
 $(compose):

