@@ -100,7 +100,11 @@ impl Access {
         let name = Name::parse(reference, &self.internal_registry);
         let (condition, first, second) = match (&by_id, &name) {
             (Ok(id), _) => ("image.id = ?2 AND ?3 = ''", id.to_string(), String::new()),
-            (_, Ok(name)) => ("image.registry = ?2 AND image.path = ?3", name.registry.clone(), name.path.clone()),
+            (_, Ok(name)) => (
+                "image.registry = ?2 AND image.path = ?3",
+                name.registry.clone(),
+                name.path.clone(),
+            ),
             _ => return Err(Denied::NoSuchImage),
         };
         let row: Option<ImageRow> = sqlx::query_as(sqlx::AssertSqlSafe(format!(
@@ -154,6 +158,15 @@ impl Access {
             return Err(Denied::OwnerOnly);
         }
         id.parse().map_err(|_| Denied::NoSuchWorkspace)
+    }
+
+    /// Finds a workspace of which the caller is a member, whatever else it may see.
+    pub async fn membership(&self, caller: &Caller, reference: &str) -> Result<WorkspaceId, Denied> {
+        let caller = Caller {
+            admin: false,
+            ..caller.clone()
+        };
+        self.workspace(&caller, reference, Role::Participant).await
     }
 
     /// Whether a user is an owner of a workspace now: what a build is judged by.

@@ -21,11 +21,15 @@ pub enum MalformedName {
     Empty,
     #[error("the name has {0} characters, at most {LENGTH_MAX} are allowed")]
     TooLong(usize),
-    #[error("`{found}` at character {at} can't stand in a name: use lower-case letters, digits, and `.` `_` `-` between them")]
+    #[error(
+        "`{found}` at character {at} can't stand in a name: use lower-case letters, digits, and `.` `_` `-` between them"
+    )]
     Character { found: char, at: usize },
     #[error("`{0}` is not a name: each part begins and ends with a letter or a digit")]
     Component(String),
-    #[error("`{0}` is not a tag: letters, digits, `_` `.` `-`, at most {TAG_LENGTH_MAX}, not beginning with `.` or `-`")]
+    #[error(
+        "`{0}` is not a tag: letters, digits, `_` `.` `-`, at most {TAG_LENGTH_MAX}, not beginning with `.` or `-`"
+    )]
     Tag(String),
     #[error("`{0}` has a digest: a name is given without one")]
     Digest(String),
@@ -77,7 +81,11 @@ impl Name {
 
     /// As people write it: the tag only if it is not `latest`.
     pub fn short(&self) -> String {
-        let repository = if self.is_internal() { self.path.clone() } else { self.repository() };
+        let repository = if self.is_internal() {
+            self.path.clone()
+        } else {
+            self.repository()
+        };
         if self.primary_tag == DEFAULT_TAG {
             repository
         } else {
@@ -87,7 +95,11 @@ impl Name {
 
     /// `host/path`, as a container engine takes it.
     pub fn pull_repository(&self, internal_registry: &str) -> String {
-        let host = if self.is_internal() { internal_registry } else { &self.registry };
+        let host = if self.is_internal() {
+            internal_registry
+        } else {
+            &self.registry
+        };
         format!("{host}/{}", self.path)
     }
 }
@@ -174,7 +186,10 @@ mod tests {
     #[test]
     fn a_wrong_character_is_named_with_its_place() {
         assert_eq!(parse("x/Y"), Err(MalformedName::Character { found: 'Y', at: 3 }));
-        assert_eq!(parse("quay.io/ab*"), Err(MalformedName::Character { found: '*', at: 11 }));
+        assert_eq!(
+            parse("quay.io/ab*"),
+            Err(MalformedName::Character { found: '*', at: 11 })
+        );
         for bad in ["a..b", "-a", "a/", "a_-b", "/a", "a___b"] {
             assert!(matches!(parse(bad), Err(MalformedName::Component(_))), "{bad}");
         }

@@ -116,14 +116,18 @@ async fn workspace(view: &mut SqliteConnection, id: &str, event: WorkspaceEvent)
     };
     let statement = match event {
         WorkspaceEvent::Created(event) => {
-            sqlx::query("INSERT INTO workspace VALUES (?, ?)").bind(id).bind(event.name).execute(&mut *view).await?;
+            sqlx::query("INSERT INTO workspace VALUES (?, ?)")
+                .bind(id)
+                .bind(event.name)
+                .execute(&mut *view)
+                .await?;
             set_role(event.owner, crate::Role::Owner as i32)
         }
         WorkspaceEvent::MemberAdded(event) => set_role(event.user, event.role),
         WorkspaceEvent::MemberRoleSet(event) => set_role(event.user, event.role),
-        WorkspaceEvent::MemberRemoved(event) => {
-            sqlx::query("DELETE FROM member WHERE workspace = ? AND user = ?").bind(id.to_owned()).bind(event.user)
-        }
+        WorkspaceEvent::MemberRemoved(event) => sqlx::query("DELETE FROM member WHERE workspace = ? AND user = ?")
+            .bind(id.to_owned())
+            .bind(event.user),
     };
     statement.execute(view).await?;
     Ok(())

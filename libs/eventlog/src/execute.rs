@@ -4,8 +4,7 @@
 //! after others came between, and writes nothing.
 
 use crate::{
-    Append, AppendError, Clock, Envelope, EventLog, LogError, Position, StreamId, View, ViewError,
-    view::read_stream,
+    Append, AppendError, Clock, Envelope, EventLog, LogError, Position, StreamId, View, ViewError, view::read_stream,
 };
 use aggregate::{Aggregate, Event as _, Refusal};
 use async_trait::async_trait;
@@ -37,6 +36,8 @@ pub struct Request {
     pub cause: Position,
     /// How much of the others' history the caller's view had seen.
     pub judged_at: Position,
+    /// The version of the first step's stream that the caller judged on.
+    pub expected: Option<Position>,
     /// Ends and cancels go on when the log is nearly full.
     pub urgent: bool,
 }
@@ -45,6 +46,8 @@ pub struct Request {
 pub enum ExecuteError {
     #[error("{0}")]
     Refused(Box<dyn Refusal>),
+    #[error("it changed since you looked (version {current}, you had {expected}), look again")]
+    Stale { current: Position, expected: Position },
     #[error("too many others wrote at the same time, try again")]
     Contended,
     #[error(transparent)]
@@ -126,7 +129,8 @@ impl<A: Aggregate> Fold<A> {
         if self.requests.len() == REQUESTS {
             self.requests.pop_front();
         }
-        self.requests.push_back((envelope.actor.clone(), envelope.request_id.clone(), position));
+        self.requests
+            .push_back((envelope.actor.clone(), envelope.request_id.clone(), position));
     }
 
     fn known(&self, request: &Request) -> Option<Position> {
@@ -183,7 +187,11 @@ impl<A: Aggregate> Judge for Typed<A> {
     }
 
     fn written(&self, writer: &Writer, position: Position, envelope: &Envelope) {
-        let events: Option<Vec<A::Event>> = envelope.events.iter().map(|bytes| A::Event::from_bytes(bytes)).collect();
+        let events: Option<Vec<A::Event>> = envelope
+            .events
+            .iter()
+            .map(|bytes| A::Event::from_bytes(bytes))
+            .collect();
         let (Some(mut fold), Some(events)) = (writer.cached::<A>(&self.stream), events) else {
             return;
         };
@@ -247,8 +255,21 @@ impl Writer {
             if let Some(position) = judgements.iter().filter_map(|judgement| judgement.known).max() {
                 return Ok((position, Outcome::Repeated));
             }
+            let stale = request
+                .expected
+                .zip(judgements.first())
+                .filter(|(expected, first)| *expected != first.version);
+            if let Some((expected, first)) = stale {
+                if self.is_stale(&judgements).await? {
+                    continue;
+                }
+                let current = first.version;
+                return Err(ExecuteError::Stale { current, expected });
+            }
             let refused = judgements.iter().any(|judgement| judgement.verdict.is_err());
-            let unchanged = judgements.iter().all(|judgement| judgement.verdict.as_ref().is_ok_and(Vec::is_empty));
+            let unchanged = judgements
+                .iter()
+                .all(|judgement| judgement.verdict.as_ref().is_ok_and(Vec::is_empty));
             if refused || unchanged {
                 // Nothing is written, so the log would not notice that the fold is stale: ask it.
                 if self.is_stale(&judgements).await? {

@@ -104,7 +104,10 @@ impl JetStreamLog {
                 headers.insert("Nats-Batch-Sequence", (index + 1).to_string());
             }
             if !last {
-                let sent = self.nats.client.publish_with_headers(subject, headers, entry.bytes.clone());
+                let sent = self
+                    .nats
+                    .client
+                    .publish_with_headers(subject, headers, entry.bytes.clone());
                 if let Err(error) = sent.await {
                     return Publish::NotSent(error.into());
                 }
@@ -113,7 +116,12 @@ impl JetStreamLog {
             if entries.len() > 1 {
                 headers.insert("Nats-Batch-Commit", "1");
             }
-            match self.nats.client.request_with_headers(subject, headers, entry.bytes.clone()).await {
+            match self
+                .nats
+                .client
+                .request_with_headers(subject, headers, entry.bytes.clone())
+                .await
+            {
                 Ok(message) => answer = Ok(message.payload),
                 Err(error) if error.kind() == RequestErrorKind::NoResponders => {
                     return Publish::NotSent(error.into());
@@ -143,7 +151,9 @@ impl JetStreamLog {
     /// After an ambiguous failure: is the stream's last entry the one that we wrote?
     async fn wrote(&self, entry: &Append) -> Result<Option<Position>, LogError> {
         let last = self.last(&entry.stream).await?;
-        Ok(last.filter(|(_, bytes)| *bytes == entry.bytes).map(|(position, _)| position))
+        Ok(last
+            .filter(|(_, bytes)| *bytes == entry.bytes)
+            .map(|(position, _)| position))
     }
 
     /// Asked of the stream's leader, so that it is never behind.
@@ -166,7 +176,11 @@ impl EventLog for JetStreamLog {
         let deadline = Instant::now() + APPEND_TIMEOUT;
         let mut unknown = None;
         loop {
-            let patience = if unknown.is_some() { deadline } else { Instant::now() + REQUEST_TIMEOUT };
+            let patience = if unknown.is_some() {
+                deadline
+            } else {
+                Instant::now() + REQUEST_TIMEOUT
+            };
             let failure = if self.connected(patience).await {
                 match self.publish(&entries).await {
                     Publish::Stored(position) => return Ok(position),
@@ -215,7 +229,11 @@ impl EventLog for JetStreamLog {
     }
 
     async fn version(&self, stream: &StreamId) -> Result<Position, LogError> {
-        Ok(self.last(stream).await?.map(|(position, _)| position).unwrap_or_default())
+        Ok(self
+            .last(stream)
+            .await?
+            .map(|(position, _)| position)
+            .unwrap_or_default())
     }
 
     async fn head(&self) -> Result<Position, LogError> {
@@ -298,7 +316,9 @@ impl JetStreamLog {
 }
 
 fn read(message: &Message) -> Result<Entry, LogError> {
-    let info = message.info().map_err(|error| LogError::Unavailable(anyhow::Error::from_boxed(error)))?;
+    let info = message
+        .info()
+        .map_err(|error| LogError::Unavailable(anyhow::Error::from_boxed(error)))?;
     let position = Position(info.stream_sequence);
     let stream = message
         .subject

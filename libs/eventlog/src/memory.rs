@@ -38,7 +38,10 @@ fn version(entries: &[(StreamId, Bytes)], stream: &StreamId) -> Position {
 impl EventLog for std::sync::Arc<MemoryLog> {
     async fn append(&self, appends: Vec<Append>) -> Result<Position, AppendError> {
         let mut entries = self.entries();
-        if appends.iter().any(|append| version(&entries, &append.stream) != append.expected) {
+        if appends
+            .iter()
+            .any(|append| version(&entries, &append.stream) != append.expected)
+        {
             return Err(AppendError::Conflict);
         }
         entries.extend(appends.into_iter().map(|append| (append.stream, append.bytes)));

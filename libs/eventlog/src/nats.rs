@@ -213,7 +213,11 @@ pub fn server_config(listen: &str, store: &str, passwords: impl Fn(&str) -> Stri
         let own = account.categories.iter().map(|category| format!("log.{category}.>"));
         let planes = account.planes.iter().map(|&plane| plane.to_owned());
         let reading = READING.iter().map(|&subject| subject.to_owned());
-        let publish: Vec<String> = own.chain(planes).chain(reading).map(|subject| format!("{subject:?}")).collect();
+        let publish: Vec<String> = own
+            .chain(planes)
+            .chain(reading)
+            .map(|subject| format!("{subject:?}"))
+            .collect();
         let _ = writeln!(
             users,
             "    {{ user: {name:?}, password: {password:?}, permissions: {{\n      publish: [{publish}]\n      \

@@ -65,8 +65,12 @@ pub struct Verifier {
 
 impl Verifier {
     pub fn open(public_key: &Path) -> anyhow::Result<Self> {
-        let pem = fs::read(public_key)
-            .with_context(|| format!("the key that tokens are signed with can't be read: {}", public_key.display()))?;
+        let pem = fs::read(public_key).with_context(|| {
+            format!(
+                "the key that tokens are signed with can't be read: {}",
+                public_key.display()
+            )
+        })?;
         let mut validation = Validation::new(Algorithm::EdDSA);
         validation.set_issuer(&[ISSUER]);
         validation.set_audience(&[AUDIENCE]);
@@ -80,16 +84,19 @@ impl Verifier {
 
     /// Who sent an `authorization` header.
     pub fn caller(&self, header: Option<&str>) -> Result<Caller, Unknown> {
-        let token = header.ok_or(Unknown::Missing)?.strip_prefix("Bearer ").ok_or(Unknown::Invalid)?.trim();
+        let token = header
+            .ok_or(Unknown::Missing)?
+            .strip_prefix("Bearer ")
+            .ok_or(Unknown::Invalid)?
+            .trim();
         if token.len() > TOKEN_BYTES_MAX {
             return Err(Unknown::Invalid);
         }
-        let data = jsonwebtoken::decode::<Claims>(token, &self.key, &self.validation).map_err(|error| {
-            match error.kind() {
+        let data =
+            jsonwebtoken::decode::<Claims>(token, &self.key, &self.validation).map_err(|error| match error.kind() {
                 ErrorKind::ExpiredSignature => Unknown::Expired,
                 _ => Unknown::Invalid,
-            }
-        })?;
+            })?;
         if data.claims.sub.is_empty() {
             return Err(Unknown::Invalid);
         }
@@ -116,7 +123,10 @@ impl LocalKey {
         if !key.private.exists() {
             let signing = SigningKey::from_bytes(&rand::random());
             let private = signing.to_pkcs8_pem(LineEnding::LF).context("a key can't be made")?;
-            let public = signing.verifying_key().to_public_key_pem(LineEnding::LF).context("a key can't be made")?;
+            let public = signing
+                .verifying_key()
+                .to_public_key_pem(LineEnding::LF)
+                .context("a key can't be made")?;
             write_private(&key.public(), public.as_bytes())?;
             write_private(&key.private, private.as_bytes())?;
         }
@@ -141,8 +151,8 @@ impl LocalKey {
             exp: now + lifetime.as_secs(),
             admin,
         };
-        let pem = fs::read(&self.private)
-            .with_context(|| format!("the key can't be read: {}", self.private.display()))?;
+        let pem =
+            fs::read(&self.private).with_context(|| format!("the key can't be read: {}", self.private.display()))?;
         let key = EncodingKey::from_ed_pem(&pem).context("the key is not Ed25519 in PEM")?;
         Ok(jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), &claims, &key)?)
     }
@@ -152,8 +162,12 @@ impl LocalKey {
 pub fn write_private(path: &Path, content: &[u8]) -> anyhow::Result<()> {
     let temporary = path.with_extension("new");
     let write = || {
-        let mut file =
-            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)?;
         file.write_all(content)?;
         file.sync_all()?;
         fs::rename(&temporary, path)
@@ -186,7 +200,10 @@ mod tests {
         let now = Clock::system();
 
         let token = key.sign("ada", false, hour, &now).unwrap();
-        let ada = Caller { user: "ada".to_owned(), admin: false };
+        let ada = Caller {
+            user: "ada".to_owned(),
+            admin: false,
+        };
         assert_eq!(verifier.caller(Some(&bearer(&token))), Ok(ada));
         assert_eq!(verifier.caller(None), Err(Unknown::Missing));
 

@@ -23,7 +23,9 @@ impl World {
     pub async fn admit(&self, metadata: &MetadataMap, view: &View) -> Result<Call, Failure> {
         let caller = self.auth.caller(text(metadata, "authorization"))?;
         if let Some(wanted) = text(metadata, AT_LEAST) {
-            let wanted = wanted.parse().map_err(|_| invalid(AT_LEAST, "not a position of the log"))?;
+            let wanted = wanted
+                .parse()
+                .map_err(|_| invalid(AT_LEAST, "not a position of the log"))?;
             self.reach(view, Position(wanted)).await?;
             self.reach(self.access.view(), Position(wanted)).await?;
         }

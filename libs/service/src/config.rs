@@ -95,13 +95,18 @@ impl Config {
             figment = figment.merge(Toml::file_exact(path));
         }
         let environment = Env::prefixed("COOPERAGE_").ignore(&OTHERS).split("__");
-        figment.merge(environment).extract().context("the configuration can't be read")
+        figment
+            .merge(environment)
+            .extract()
+            .context("the configuration can't be read")
     }
 
     /// These settings with some replaced: keys such as `builder.slots`.
     pub fn with(&self, key: &str, value: impl Serialize) -> anyhow::Result<Self> {
         let figment = Figment::from(Serialized::defaults(self)).merge(Serialized::default(key, value));
-        figment.extract().with_context(|| format!("the setting {key} can't be replaced"))
+        figment
+            .extract()
+            .with_context(|| format!("the setting {key} can't be replaced"))
     }
 
     /// The defaults alone.

@@ -40,7 +40,9 @@ pub(crate) async fn serve(
                 .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         };
-        routes = routes.add_service(reflection().build_v1()?).add_service(reflection().build_v1alpha()?);
+        routes = routes
+            .add_service(reflection().build_v1()?)
+            .add_service(reflection().build_v1alpha()?);
     }
     let watched = process.health.clone();
     let exposed = ["grpc-status", "grpc-message", "grpc-status-details-bin"].map(HeaderName::from_static);
@@ -74,18 +76,29 @@ pub(crate) async fn serve(
 /// One span per call, in the trace that the caller is in.
 async fn traced(request: Request, next: Next) -> Response {
     let span = tracing::info_span!("call", path = request.uri().path());
-    if let Some(traceparent) = request.headers().get("traceparent").and_then(|value| value.to_str().ok()) {
+    if let Some(traceparent) = request
+        .headers()
+        .get("traceparent")
+        .and_then(|value| value.to_str().ok())
+    {
         telemetry::adopt(&span, traceparent);
     }
     next.run(request).instrument(span).await
 }
 
 async fn unknown(request: Request) -> Response {
-    let is_grpc = request.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+    let is_grpc = request
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
     if is_grpc {
         return Status::unimplemented("this server has no such call").into_http::<Body>();
     }
-    (axum::http::StatusCode::NOT_FOUND, "nothing here; `cooper --help` says what there is\n").into_response()
+    (
+        axum::http::StatusCode::NOT_FOUND,
+        "nothing here; `cooper --help` says what there is\n",
+    )
+        .into_response()
 }
 
 /// How a service is, for those who operate it.

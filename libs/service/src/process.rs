@@ -219,8 +219,12 @@ async fn connect(config: &Config, account: &str) -> anyhow::Result<Nats> {
         config.nats.passwords.clone()
     };
     let file = passwords.join(format!("{account}.password"));
-    let password = fs::read_to_string(&file)
-        .with_context(|| format!("the password of the NATS account {account} can't be read: {}", file.display()))?;
+    let password = fs::read_to_string(&file).with_context(|| {
+        format!(
+            "the password of the NATS account {account} can't be read: {}",
+            file.display()
+        )
+    })?;
     let nats = NatsConfig {
         url: config.nats.url.clone(),
         user: account.to_owned(),
@@ -257,9 +261,12 @@ fn public_key(config: &Config) -> std::path::PathBuf {
 
 /// Binds before anything else starts, so that a test can ask for port 0 and read the answer.
 pub async fn bind(config: &Config) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(config.listen)
-        .await
-        .with_context(|| format!("{} is taken by another program, choose another with --listen", config.listen))
+    TcpListener::bind(config.listen).await.with_context(|| {
+        format!(
+            "{} is taken by another program, choose another with --listen",
+            config.listen
+        )
+    })
 }
 
 /// Ends when everything was told to stop and should have.

@@ -24,7 +24,10 @@ pub fn with_metadata<const N: usize>(
     message: impl Into<String>,
     metadata: [(&str, String); N],
 ) -> Status {
-    let metadata: HashMap<String, String> = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    let metadata: HashMap<String, String> = metadata
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect();
     let details = ErrorDetails::with_error_info(reason, DOMAIN, metadata);
     Status::with_error_details(code, message, details)
 }
@@ -39,7 +42,11 @@ pub fn invalid(field: &str, message: impl std::fmt::Display) -> Status {
 /// Something of ours broke. The caller learns that it is not its fault, and the log learns what.
 pub fn outage(error: &(dyn Error + 'static)) -> Status {
     tracing::error!(error, "a call failed");
-    status(Code::Unavailable, "UNAVAILABLE", "the service can't answer at the moment, try again")
+    status(
+        Code::Unavailable,
+        "UNAVAILABLE",
+        "the service can't answer at the moment, try again",
+    )
 }
 
 /// Makes `?` on our errors give a status, in the functions that answer calls.
@@ -61,6 +68,10 @@ impl From<ExecuteError> for Failure {
     fn from(error: ExecuteError) -> Self {
         Self(match error {
             ExecuteError::Refused(refusal) => refused(&*refusal),
+            ExecuteError::Stale { current, .. } => {
+                let current = [("current", current.to_string())];
+                with_metadata(Code::Aborted, "STALE_REVISION", error.to_string(), current)
+            }
             ExecuteError::Contended => status(Code::Aborted, "CONTENDED", error.to_string()),
             ExecuteError::Log(error) => log(&error),
             ExecuteError::View(error) => outage(&error),
@@ -123,7 +134,11 @@ fn refused(refusal: &dyn Refusal) -> Status {
         RefusalKind::WrongState => Code::FailedPrecondition,
         RefusalKind::LimitReached => Code::ResourceExhausted,
     };
-    let metadata: HashMap<_, _> = refusal.metadata().into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    let metadata: HashMap<_, _> = refusal
+        .metadata()
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect();
     let mut details = ErrorDetails::with_error_info(refusal.reason(), DOMAIN, metadata);
     if let Some(field) = refusal.field() {
         details.add_bad_request_violation(field, refusal.to_string());

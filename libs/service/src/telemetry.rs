@@ -9,10 +9,7 @@ use opentelemetry::{
     trace::{TraceContextExt as _, TracerProvider as _},
 };
 use opentelemetry_sdk::{
-    Resource,
-    metrics::SdkMeterProvider,
-    propagation::TraceContextPropagator,
-    trace::SdkTracerProvider,
+    Resource, metrics::SdkMeterProvider, propagation::TraceContextPropagator, trace::SdkTracerProvider,
 };
 use std::{collections::HashMap, io::IsTerminal as _, time::Duration};
 use tracing::Span;
@@ -39,8 +36,10 @@ impl Telemetry {
             let spans = opentelemetry_otlp::SpanExporter::builder().with_tonic().build()?;
             tracer = tracer.with_batch_exporter(spans);
             let metrics = opentelemetry_otlp::MetricExporter::builder().with_tonic().build()?;
-            let provider =
-                SdkMeterProvider::builder().with_periodic_exporter(metrics).with_resource(resource).build();
+            let provider = SdkMeterProvider::builder()
+                .with_periodic_exporter(metrics)
+                .with_resource(resource)
+                .build();
             global::set_meter_provider(provider.clone());
             meter = Some(provider);
         }
@@ -49,7 +48,10 @@ impl Telemetry {
         let filter = EnvFilter::try_new(&config.log_filter).context("log_filter is not a filter")?;
         let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
         let lines = match config.log_format {
-            LogFormat::Human => lines.with_ansi(std::io::stderr().is_terminal()).with_target(false).boxed(),
+            LogFormat::Human => lines
+                .with_ansi(std::io::stderr().is_terminal())
+                .with_target(false)
+                .boxed(),
             LogFormat::Json => lines.json().boxed(),
         };
         // Without a collector there still are trace ids, so that an entry can be found in the logs.
@@ -64,12 +66,18 @@ impl Telemetry {
 
     pub fn stop(self) {
         if let Err(error) = self.tracer.shutdown_with_timeout(SHUTDOWN) {
-            tracing::debug!(error = &error as &dyn std::error::Error, "the last traces were not exported");
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "the last traces were not exported"
+            );
         }
         if let Some(meter) = self.meter
             && let Err(error) = meter.shutdown()
         {
-            tracing::debug!(error = &error as &dyn std::error::Error, "the last metrics were not exported");
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "the last metrics were not exported"
+            );
         }
     }
 }

@@ -23,7 +23,11 @@ impl Blobs {
     }
 
     async fn bucket(&self) -> Result<ObjectStore, LogError> {
-        self.0.context.get_object_store(CONTEXTS).await.map_err(LogError::unavailable)
+        self.0
+            .context
+            .get_object_store(CONTEXTS)
+            .await
+            .map_err(LogError::unavailable)
     }
 
     /// Stores what a reader yields, without ever holding it whole. `upload` is a name that nobody else uses.
@@ -45,10 +49,14 @@ impl Blobs {
             let _ = bucket.delete(upload).await;
             return Err(LogError::unavailable(error));
         }
-        let digest = hashing.hash.finalize().iter().fold("sha256:".to_owned(), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        });
+        let digest = hashing
+            .hash
+            .finalize()
+            .iter()
+            .fold("sha256:".to_owned(), |mut text, byte| {
+                let _ = write!(text, "{byte:02x}");
+                text
+            });
         let kept = match bucket.info(&digest).await {
             Ok(_) => bucket.delete(upload).await.map_err(LogError::unavailable),
             Err(error) if error.kind() == InfoErrorKind::NotFound => {
@@ -56,7 +64,11 @@ impl Blobs {
                     name: digest.clone(),
                     ..UpdateMetadata::default()
                 };
-                bucket.update_metadata(upload, renamed).await.map(drop).map_err(LogError::unavailable)
+                bucket
+                    .update_metadata(upload, renamed)
+                    .await
+                    .map(drop)
+                    .map_err(LogError::unavailable)
             }
             Err(error) => Err(LogError::unavailable(error)),
         };

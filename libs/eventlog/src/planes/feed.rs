@@ -78,7 +78,10 @@ impl Feed {
             }
         }
         let sent = self.0.context.send_publish(event.subject(), message).await;
-        let ack = sent.map_err(LogError::unavailable)?.await.map_err(LogError::unavailable)?;
+        let ack = sent
+            .map_err(LogError::unavailable)?
+            .await
+            .map_err(LogError::unavailable)?;
         Ok(ack.sequence)
     }
 
@@ -91,13 +94,23 @@ impl Feed {
         after: u64,
         follow: bool,
     ) -> Result<BoxStream<'static, Result<FeedEvent, LogError>>, LogError> {
-        let any = |token: &str| if token.is_empty() { "*".to_owned() } else { token.to_owned() };
+        let any = |token: &str| {
+            if token.is_empty() {
+                "*".to_owned()
+            } else {
+                token.to_owned()
+            }
+        };
         let subject = format!("cooperage.events.{}.{}.>", any(workspace), any(image));
         let stream = self.0.context.get_stream(EVENTS).await.map_err(LogError::unavailable)?;
         let (pending, messages) = messages(&stream, &subject, first_after(&stream, after).await?).await?;
         let events = messages.map(|message| {
             let message: Message = message.map_err(LogError::unavailable)?;
-            event(&message.subject, message.headers.as_ref().unwrap_or(&HeaderMap::new()), &message.payload)
+            event(
+                &message.subject,
+                message.headers.as_ref().unwrap_or(&HeaderMap::new()),
+                &message.payload,
+            )
         });
         let events = if follow {
             events.boxed()
@@ -125,7 +138,12 @@ async fn first_after(stream: &Stream, position: u64) -> Result<u64, LogError> {
 }
 
 fn event(subject: &str, headers: &HeaderMap, payload: &[u8]) -> Result<FeedEvent, LogError> {
-    let header = |name: &str| headers.get(name).map(|value| value.as_str().to_owned()).unwrap_or_default();
+    let header = |name: &str| {
+        headers
+            .get(name)
+            .map(|value| value.as_str().to_owned())
+            .unwrap_or_default()
+    };
     let parsed = || {
         let id = header("ce-id");
         let (position, index) = id.split_once('.')?;

@@ -34,7 +34,12 @@ impl Output {
 
     /// Where the next byte of a build's log goes: 0 for one that has printed nothing.
     pub async fn length(&self, build: impl Display) -> Result<u64, LogError> {
-        let stream = self.0.context.get_stream_no_info(OUTPUT).await.map_err(LogError::unavailable)?;
+        let stream = self
+            .0
+            .context
+            .get_stream_no_info(OUTPUT)
+            .await
+            .map_err(LogError::unavailable)?;
         match stream.get_last_raw_message_by_subject(&subject(build)).await {
             Ok(message) => Ok(length(&message)),
             Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(0),
@@ -61,7 +66,9 @@ impl Output {
             headers.insert(END, "true");
         }
         let sent = self.0.context.publish_with_headers(subject(build), headers, text).await;
-        sent.map_err(LogError::unavailable)?.await.map_err(LogError::unavailable)?;
+        sent.map_err(LogError::unavailable)?
+            .await
+            .map_err(LogError::unavailable)?;
         Ok(())
     }
 
@@ -73,7 +80,12 @@ impl Output {
         offset: u64,
         follow: bool,
     ) -> Result<BoxStream<'static, Result<OutputChunk, LogError>>, LogError> {
-        let stream = self.0.context.get_stream_no_info(OUTPUT).await.map_err(LogError::unavailable)?;
+        let stream = self
+            .0
+            .context
+            .get_stream_no_info(OUTPUT)
+            .await
+            .map_err(LogError::unavailable)?;
         let (pending, messages) = messages(&stream, &subject(build), 0).await?;
         let chunks = messages.map(|message| chunk(&message.map_err(LogError::unavailable)?));
         let chunks = if follow {

@@ -46,7 +46,10 @@ pub(super) async fn open(view: &Opened) -> Result<(SqliteConnection, Position), 
     let found: i64 = sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut writer).await?;
     if found != generation {
         if found != 0 {
-            tracing::info!(view = view.projection.name(), "the view has another shape, rebuilding it");
+            tracing::info!(
+                view = view.projection.name(),
+                "the view has another shape, rebuilding it"
+            );
             writer.close().await?;
             remove(&view.file)?;
             writer = SqliteConnection::connect_with(&create).await?;
@@ -58,7 +61,9 @@ pub(super) async fn open(view: &Opened) -> Result<(SqliteConnection, Position), 
             .await?;
         transaction.commit().await?;
     }
-    let position = sqlx::query_scalar("SELECT position FROM checkpoint").fetch_one(&mut writer).await?;
+    let position = sqlx::query_scalar("SELECT position FROM checkpoint")
+        .fetch_one(&mut writer)
+        .await?;
     Ok((writer, Position::from_i64(position)))
 }
 
@@ -78,7 +83,10 @@ fn remove(file: &Path) -> Result<(), ViewError> {
 
 /// Never zero, which is a new file.
 fn generation(schema: &str, keeps: &[&str]) -> i64 {
-    let hash = Sha256::new().chain_update(schema).chain_update(keeps.join(" ")).finalize();
+    let hash = Sha256::new()
+        .chain_update(schema)
+        .chain_update(keeps.join(" "))
+        .finalize();
     i64::from(u32::from_le_bytes([hash[0], hash[1], hash[2], hash[3]]) >> 1) + 1
 }
 
@@ -87,12 +95,18 @@ pub(super) async fn apply(view: &Opened, writer: &mut SqliteConnection, batch: &
     let Some(last) = batch.last() else { return Ok(()) };
     let mut transaction = writer.begin().await?;
     let keeps = view.projection.keeps();
-    let kept: Vec<&Entry> = batch.iter().filter(|entry| keeps.contains(&entry.stream.category.as_str())).collect();
+    let kept: Vec<&Entry> = batch
+        .iter()
+        .filter(|entry| keeps.contains(&entry.stream.category.as_str()))
+        .collect();
     for rows in kept.chunks(ROWS) {
         let values = vec!["(?, ?, ?)"; rows.len()].join(", ");
         let mut insert = sqlx::query(AssertSqlSafe(format!("INSERT INTO entry VALUES {values}")));
         for entry in rows {
-            insert = insert.bind(entry.position.as_i64()).bind(entry.stream.to_string()).bind(&entry.bytes[..]);
+            insert = insert
+                .bind(entry.position.as_i64())
+                .bind(entry.stream.to_string())
+                .bind(&entry.bytes[..]);
         }
         insert.execute(&mut *transaction).await?;
     }
@@ -106,15 +120,18 @@ pub(super) async fn apply(view: &Opened, writer: &mut SqliteConnection, batch: &
 }
 
 /// The entries of one stream after a position, as this process knows them.
-pub(crate) async fn read_stream(rows: &SqlitePool, stream: &StreamId, after: Position) -> Result<Vec<Entry>, ViewError> {
+pub(crate) async fn read_stream(
+    rows: &SqlitePool,
+    stream: &StreamId,
+    after: Position,
+) -> Result<Vec<Entry>, ViewError> {
     let found: Vec<(i64, Vec<u8>)> =
         sqlx::query_as("SELECT position, bytes FROM entry WHERE stream = ? AND position > ? ORDER BY position")
             .bind(stream.to_string())
             .bind(after.as_i64())
             .fetch_all(rows)
             .await?;
-    let decode = |(position, bytes): (i64, Vec<u8>)| {
-        Entry::decode(Position::from_i64(position), stream.clone(), bytes.into())
-    };
+    let decode =
+        |(position, bytes): (i64, Vec<u8>)| Entry::decode(Position::from_i64(position), stream.clone(), bytes.into());
     Ok(found.into_iter().map(decode).collect())
 }

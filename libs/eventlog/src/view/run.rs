@@ -45,8 +45,9 @@ impl Views {
         let mut states = Vec::new();
         for view in opened {
             let name = view.projection.name();
-            let (writer, position) =
-                file::open(&view).await.with_context(|| format!("the view {name} can't be opened"))?;
+            let (writer, position) = file::open(&view)
+                .await
+                .with_context(|| format!("the view {name} can't be opened"))?;
             ensure!(
                 position <= head,
                 "the event log lost {lost} entries: it ends at {head}, and the view {name} has seen {position}. \
@@ -82,7 +83,10 @@ impl Views {
     async fn feed(&self, log: &dyn EventLog, mut from: Position, queues: Vec<mpsc::Sender<Batch>>) {
         loop {
             if let Err(error) = self.follow(log, &mut from, &queues).await {
-                tracing::warn!(error = &error as &dyn std::error::Error, "lost the log at {from}, opening it again");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "lost the log at {from}, opening it again"
+                );
             }
             sleep(REOPEN_DELAY).await;
         }
@@ -126,12 +130,7 @@ impl Views {
 }
 
 /// Applies what arrives. An entry that can't be understood halts this view, and no other.
-async fn write(
-    view: Opened,
-    mut writer: SqliteConnection,
-    mut position: Position,
-    mut batches: mpsc::Receiver<Batch>,
-) {
+async fn write(view: Opened, mut writer: SqliteConnection, mut position: Position, mut batches: mpsc::Receiver<Batch>) {
     while let Some(batch) = batches.recv().await {
         let fresh = batch.partition_point(|entry| entry.position <= position);
         if view.state.borrow().halted.is_some() {
@@ -174,13 +173,22 @@ async fn apply(view: &Opened, writer: &mut SqliteConnection, batch: &[Entry]) ->
                 return true;
             }
             ViewError::Log(_) | ViewError::Json(_) => {
-                tracing::error!(error = &error as &dyn std::error::Error, view = name, "the view stopped");
-                view.state.send_modify(|state| state.halted = Some(error.to_string().into()));
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    view = name,
+                    "the view stopped"
+                );
+                view.state
+                    .send_modify(|state| state.halted = Some(error.to_string().into()));
                 return false;
             }
             ViewError::File(cause) => {
                 let cause = cause.to_string();
-                tracing::error!(error = &error as &dyn std::error::Error, view = name, "the view does not get on");
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    view = name,
+                    "the view does not get on"
+                );
                 view.state.send_if_modified(|state| {
                     let news = state.troubled.as_deref() != Some(&cause);
                     state.troubled = Some(cause.as_str().into());

@@ -1,0 +1,190 @@
+//! WorkspaceService.
+
+use super::{image::unreadable, read_token};
+use crate::{
+    domain::{Workspace, WorkspaceCommand},
+    view,
+};
+use access::{Denied, Role};
+use eventlog::{View, Writer};
+use ids::{Ulid, WorkspaceId};
+use proto::catalog::v1::{
+    AddMemberRequest, AddMemberResponse, CreateWorkspaceRequest, CreateWorkspaceResponse, GetWorkspaceRequest,
+    GetWorkspaceResponse, ListWorkspacesRequest, ListWorkspacesResponse, RemoveMemberRequest, RemoveMemberResponse,
+    SetMemberRoleRequest, SetMemberRoleResponse, workspace_service_server::WorkspaceService,
+};
+use service::{Call, Failure, World, invalid, page};
+use tonic::{Request, Response, Status};
+
+pub(crate) struct WorkspaceApi {
+    world: World,
+    view: View,
+    writer: Writer,
+}
+
+impl WorkspaceApi {
+    pub(crate) fn new(world: &World, view: &View, writer: &Writer) -> Self {
+        Self {
+            world: world.clone(),
+            view: view.clone(),
+            writer: writer.clone(),
+        }
+    }
+
+    async fn admit<T>(&self, request: Request<T>) -> Result<(Call, T), Failure> {
+        let call = self.world.admit(request.metadata(), &self.view).await?;
+        Ok((call, request.into_inner()))
+    }
+
+    async fn create(&self, request: Request<CreateWorkspaceRequest>) -> Result<CreateWorkspaceResponse, Failure> {
+        let (call, request) = self.admit(request).await?;
+        let command = call.request(&self.world, &request.request_id)?;
+        let id: WorkspaceId = if request.id.is_empty() {
+            let ulid = Ulid::from_string(&command.id).map_err(|_| invalid("request_id", "expected a ULID"))?;
+            WorkspaceId::from_ulid(ulid)
+        } else {
+            request.id.parse().map_err(|error| invalid("id", error))?
+        };
+        let create = WorkspaceCommand::Create {
+            name: request.name,
+            owner: call.caller.user,
+        };
+        let done = self.writer.execute::<Workspace>(&command, &id, create).await?;
+        Ok(CreateWorkspaceResponse {
+            position: done.position.0,
+            id: id.to_string(),
+        })
+    }
+
+    async fn get(&self, request: Request<GetWorkspaceRequest>) -> Result<GetWorkspaceResponse, Failure> {
+        let (call, request) = self.admit(request).await?;
+        let id = self
+            .world
+            .access
+            .workspace(&call.caller, &request.workspace, Role::Participant)
+            .await?
+            .to_string();
+        let mut found = view::workspaces(&self.view, None, Some(&id), "", 1)
+            .await
+            .map_err(unreadable)?;
+        let workspace = found.pop().ok_or(Denied::NoSuchWorkspace)?;
+        Ok(GetWorkspaceResponse {
+            workspace: Some(workspace),
+        })
+    }
+
+    async fn list(&self, request: Request<ListWorkspacesRequest>) -> Result<ListWorkspacesResponse, Failure> {
+        let (call, request) = self.admit(request).await?;
+        let limit = page(request.page_size)?;
+        let [after] = read_token(&request.page_token)?.unwrap_or_default();
+        let user = (!call.caller.admin).then_some(call.caller.user.as_str());
+        let workspaces = view::workspaces(&self.view, user, None, &after, limit)
+            .await
+            .map_err(unreadable)?;
+        let is_full = i64::try_from(workspaces.len()).is_ok_and(|length| length == limit);
+        let next_page_token = workspaces
+            .last()
+            .filter(|_| is_full)
+            .map(|last| last.id.clone())
+            .unwrap_or_default();
+        Ok(ListWorkspacesResponse {
+            workspaces,
+            next_page_token,
+        })
+    }
+
+    /// What only an owner may do with the members.
+    async fn change(
+        &self,
+        call: &Call,
+        request_id: &str,
+        workspace: &str,
+        change: WorkspaceCommand,
+    ) -> Result<u64, Failure> {
+        let command = call.request(&self.world, request_id)?;
+        let id = self
+            .world
+            .access
+            .workspace(&call.caller, workspace, Role::Owner)
+            .await?;
+        Ok(self
+            .writer
+            .execute::<Workspace>(&command, &id, change)
+            .await?
+            .position
+            .0)
+    }
+
+    async fn add(&self, request: Request<AddMemberRequest>) -> Result<AddMemberResponse, Failure> {
+        let (call, request) = self.admit(request).await?;
+        let role = request.role();
+        let add = WorkspaceCommand::AddMember {
+            user: request.user,
+            role,
+        };
+        let position = self.change(&call, &request.request_id, &request.workspace, add).await?;
+        Ok(AddMemberResponse { position })
+    }
+
+    async fn set_role(&self, request: Request<SetMemberRoleRequest>) -> Result<SetMemberRoleResponse, Failure> {
+        let (call, request) = self.admit(request).await?;
+        let role = request.role();
+        let set = WorkspaceCommand::SetMemberRole {
+            user: request.user,
+            role,
+        };
+        let position = self.change(&call, &request.request_id, &request.workspace, set).await?;
+        Ok(SetMemberRoleResponse { position })
+    }
+
+    async fn remove(&self, request: Request<RemoveMemberRequest>) -> Result<RemoveMemberResponse, Failure> {
+        let (call, request) = self.admit(request).await?;
+        let remove = WorkspaceCommand::RemoveMember { user: request.user };
+        let position = self
+            .change(&call, &request.request_id, &request.workspace, remove)
+            .await?;
+        Ok(RemoveMemberResponse { position })
+    }
+}
+
+#[tonic::async_trait]
+impl WorkspaceService for WorkspaceApi {
+    async fn create_workspace(
+        &self,
+        request: Request<CreateWorkspaceRequest>,
+    ) -> Result<Response<CreateWorkspaceResponse>, Status> {
+        Ok(self.create(request).await.map(Response::new)?)
+    }
+
+    async fn get_workspace(
+        &self,
+        request: Request<GetWorkspaceRequest>,
+    ) -> Result<Response<GetWorkspaceResponse>, Status> {
+        Ok(self.get(request).await.map(Response::new)?)
+    }
+
+    async fn list_workspaces(
+        &self,
+        request: Request<ListWorkspacesRequest>,
+    ) -> Result<Response<ListWorkspacesResponse>, Status> {
+        Ok(self.list(request).await.map(Response::new)?)
+    }
+
+    async fn add_member(&self, request: Request<AddMemberRequest>) -> Result<Response<AddMemberResponse>, Status> {
+        Ok(self.add(request).await.map(Response::new)?)
+    }
+
+    async fn set_member_role(
+        &self,
+        request: Request<SetMemberRoleRequest>,
+    ) -> Result<Response<SetMemberRoleResponse>, Status> {
+        Ok(self.set_role(request).await.map(Response::new)?)
+    }
+
+    async fn remove_member(
+        &self,
+        request: Request<RemoveMemberRequest>,
+    ) -> Result<Response<RemoveMemberResponse>, Status> {
+        Ok(self.remove(request).await.map(Response::new)?)
+    }
+}

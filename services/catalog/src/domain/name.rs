@@ -1,0 +1,234 @@
+//! Who holds a repository name: unique on the whole platform, because the log judges each taking.
+
+use aggregate::{Aggregate, Refusal, RefusalKind};
+use ids::{ImageId, WorkspaceId};
+use proto::{
+    catalog::v1::{NameKept, NameReleased, NameReleasing, NameTaken},
+    events::NameEvent,
+};
+use sha2::{Digest as _, Sha256};
+use std::fmt;
+
+/// The hash of a normalised repository: a name never stands in a subject.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NameKey(String);
+
+impl NameKey {
+    /// `repository` is `registry/path`, with an empty registry for the internal one.
+    pub fn of(repository: &str) -> Self {
+        let hash = Sha256::digest(repository);
+        Self(hash.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    pub fn from_stream(key: &str) -> Self {
+        Self(key.to_owned())
+    }
+}
+
+impl fmt::Display for NameKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct Name {
+    holder: Holder,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Holder {
+    #[default]
+    Free,
+    Image(ImageId, WorkspaceId),
+    /// The content of a deleted image is still there.
+    Workspace(WorkspaceId),
+    /// The content is being removed.
+    Releasing,
+}
+
+#[derive(Debug, Clone)]
+pub enum NameCommand {
+    Take {
+        image: ImageId,
+        workspace: WorkspaceId,
+        registry: String,
+        path: String,
+    },
+    /// The image is gone, its content is not.
+    Keep { image: ImageId },
+    /// The image is gone or has another name, and the content goes.
+    Release { image: ImageId },
+    /// The content is gone.
+    Free,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NameRefused {
+    /// Says nothing of who holds it.
+    #[error("the name is taken, choose another")]
+    Taken,
+    #[error("the image has another name by now, look again")]
+    NotHolder,
+}
+
+impl Refusal for NameRefused {
+    fn kind(&self) -> RefusalKind {
+        match self {
+            Self::Taken => RefusalKind::AlreadyExists,
+            Self::NotHolder => RefusalKind::Stale,
+        }
+    }
+
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Taken => "NAME_TAKEN",
+            Self::NotHolder => "STALE_REVISION",
+        }
+    }
+}
+
+impl Name {
+    fn held_by(&self, image: ImageId) -> Result<WorkspaceId, NameRefused> {
+        match self.holder {
+            Holder::Image(holder, workspace) if holder == image => Ok(workspace),
+            _ => Err(NameRefused::NotHolder),
+        }
+    }
+}
+
+impl Aggregate for Name {
+    const CATEGORY: &'static str = "name";
+    type Id = NameKey;
+    type Command = NameCommand;
+    type Event = NameEvent;
+    type Refusal = NameRefused;
+
+    fn decide(&self, command: NameCommand) -> Result<Vec<NameEvent>, NameRefused> {
+        match command {
+            NameCommand::Take {
+                image,
+                workspace,
+                registry,
+                path,
+            } => {
+                let may = match self.holder {
+                    Holder::Free => true,
+                    Holder::Workspace(keeper) => keeper == workspace,
+                    // Whoever took it now would see its content vanish.
+                    Holder::Image(..) | Holder::Releasing => false,
+                };
+                if !may {
+                    return Err(NameRefused::Taken);
+                }
+                Ok(vec![NameEvent::Taken(NameTaken {
+                    image: Some(image),
+                    workspace: Some(workspace),
+                    registry,
+                    path,
+                })])
+            }
+            NameCommand::Keep { image } => {
+                self.held_by(image)?;
+                Ok(vec![NameEvent::Kept(NameKept {})])
+            }
+            NameCommand::Release { image } => {
+                self.held_by(image)?;
+                Ok(vec![NameEvent::Releasing(NameReleasing {})])
+            }
+            NameCommand::Free if self.holder == Holder::Releasing => Ok(vec![NameEvent::Released(NameReleased {})]),
+            NameCommand::Free => Ok(vec![]),
+        }
+    }
+
+    fn evolve(&mut self, event: &NameEvent) {
+        self.holder = match (event, self.holder) {
+            (NameEvent::Taken(event), _) => {
+                Holder::Image(event.image.unwrap_or_default(), event.workspace.unwrap_or_default())
+            }
+            (NameEvent::Kept(_), Holder::Image(_, workspace)) => Holder::Workspace(workspace),
+            (NameEvent::Kept(_), holder) => holder,
+            (NameEvent::Releasing(_), _) => Holder::Releasing,
+            (NameEvent::Released(_), _) => Holder::Free,
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aggregate::given;
+    use ids::Ulid;
+
+    fn image(n: u128) -> ImageId {
+        ImageId::from_ulid(Ulid::from(n))
+    }
+
+    fn workspace(n: u128) -> WorkspaceId {
+        WorkspaceId::from_ulid(Ulid::from(n))
+    }
+
+    fn take(n: u128, home: u128) -> NameCommand {
+        NameCommand::Take {
+            image: image(n),
+            workspace: workspace(home),
+            registry: String::new(),
+            path: "team/tool".to_owned(),
+        }
+    }
+
+    fn taken(n: u128, home: u128) -> NameEvent {
+        NameEvent::Taken(NameTaken {
+            image: Some(image(n)),
+            workspace: Some(workspace(home)),
+            registry: String::new(),
+            path: "team/tool".to_owned(),
+        })
+    }
+
+    // covers R7
+    #[test]
+    fn a_held_name_is_taken_for_everybody() {
+        given::<Name>([]).when(take(1, 1)).then([taken(1, 1)]);
+        given::<Name>([taken(1, 1)])
+            .when(take(2, 1))
+            .then_refused(&NameRefused::Taken);
+        given::<Name>([taken(1, 1)])
+            .when(take(2, 2))
+            .then_refused(&NameRefused::Taken);
+    }
+
+    // covers R7, R15, R84
+    #[test]
+    fn what_a_deleted_image_left_behind_stays_in_its_workspace() {
+        let kept = [taken(1, 1), NameEvent::Kept(NameKept {})];
+        given::<Name>(kept.clone())
+            .when(take(2, 2))
+            .then_refused(&NameRefused::Taken);
+        given::<Name>(kept).when(take(2, 1)).then([taken(2, 1)]);
+    }
+
+    // covers R17
+    #[test]
+    fn a_name_is_free_again_only_when_its_content_is_gone() {
+        let releasing = [taken(1, 1), NameEvent::Releasing(NameReleasing {})];
+        given::<Name>(releasing.clone())
+            .when(take(2, 1))
+            .then_refused(&NameRefused::Taken);
+        let released = NameEvent::Released(NameReleased {});
+        given::<Name>(releasing.clone())
+            .when(NameCommand::Free)
+            .then([released.clone()]);
+        given::<Name>(releasing.into_iter().chain([released]))
+            .when(take(2, 2))
+            .then([taken(2, 2)]);
+    }
+
+    #[test]
+    fn a_late_release_does_not_free_what_somebody_took() {
+        given::<Name>([taken(1, 1)]).when(NameCommand::Free).then([]);
+        given::<Name>([taken(1, 1)])
+            .when(NameCommand::Keep { image: image(2) })
+            .then_refused(&NameRefused::NotHolder);
+    }
+}

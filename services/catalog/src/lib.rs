@@ -1,0 +1,38 @@
+//! Which workspaces and images exist, who holds which name, how each tile stands, and what happened to it.
+//!
+//! It owns the streams `workspace.<id>`, `image.<id>` and `name.<key>`. Status and history are projections of
+//! everybody's entries: nobody writes them.
+
+mod api;
+mod domain;
+mod policy;
+mod view;
+
+pub use domain::{Image, ImageRefused, Name, NameRefused, Workspace, WorkspaceRefused};
+pub use view::CatalogProjection;
+
+use api::{HistoryApi, ImageApi, WorkspaceApi};
+use eventlog::Writer;
+use proto::catalog::v1::{
+    history_service_server::HistoryServiceServer, image_service_server::ImageServiceServer,
+    workspace_service_server::WorkspaceServiceServer,
+};
+use service::{Process, Service, World};
+
+pub const SERVICE: Service = Service { name: "catalog", start };
+
+pub fn start(world: &World, process: Process) -> Process {
+    let view = world.views.open(CatalogProjection);
+    let writer = Writer::new(world.log.clone(), view.clone(), world.clock.clone());
+    let images = ImageApi::new(world, &view, &writer);
+    let workspaces = WorkspaceApi::new(world, &view, &writer);
+    let history = HistoryApi::new(world, &view);
+    process
+        .serving(&view, ImageServiceServer::new(images))
+        .serving(&view, WorkspaceServiceServer::new(workspaces))
+        .serving(&view, HistoryServiceServer::new(history))
+        .running(
+            "free released names",
+            policy::free_released_names(world.clone(), view, writer),
+        )
+}

@@ -1,0 +1,6 @@
+//! The catalog as a process of its own.
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    service::main(catalog::SERVICE).await
+}

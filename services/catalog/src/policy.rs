@@ -1,0 +1,32 @@
+//! Whenever the content under a name is gone, the name should be free.
+
+use crate::{
+    domain::{Name, NameCommand, NameKey},
+    view,
+};
+use eventlog::{Request, View, Writer};
+use service::World;
+use std::time::Duration;
+
+const EVERY: Duration = Duration::from_secs(60);
+
+pub(crate) async fn free_released_names(world: World, view: View, writer: Writer) -> anyhow::Result<()> {
+    let pass = || async {
+        for released in view::released_names(&view).await? {
+            let request = Request {
+                actor: "system:catalog".to_owned(),
+                id: world.ids.next().to_string(),
+                traceparent: released.traceparent,
+                cause: released.cause,
+                judged_at: view.position(),
+                urgent: true,
+                ..Request::default()
+            };
+            writer
+                .execute::<Name>(&request, &NameKey::from_stream(&released.key), NameCommand::Free)
+                .await?;
+        }
+        Ok(())
+    };
+    service::reconcile("free released names", view.clone(), EVERY, world.stop.clone(), pass).await
+}

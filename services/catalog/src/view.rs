@@ -1,0 +1,286 @@
+//! Tiles, workspaces, names and history, as the log tells them.
+//!
+//! A batch loads the tiles that it touches, folds them in memory, and writes them back with one statement.
+
+mod history;
+mod queries;
+mod tile;
+
+pub(crate) use history::{HistoryRow, image_history};
+pub(crate) use queries::{Filter, NameState, name_state, released_names, tile, tiles, tiles_after, workspaces};
+pub(crate) use tile::Tile;
+
+use async_trait::async_trait;
+use eventlog::{Entry, Projection, ViewError};
+use proto::{
+    catalog::v1::Role,
+    events::{BuildsEvent, ImageEvent, NameEvent, RepositoryEvent, SpecEvent, WorkspaceEvent},
+};
+use serde::Serialize;
+use sqlx::SqliteConnection;
+use std::collections::{BTreeMap, BTreeSet};
+
+pub struct CatalogProjection;
+
+const SCHEMA: &str = "
+    CREATE TABLE image (id TEXT PRIMARY KEY, workspace TEXT NOT NULL, name TEXT NOT NULL, status INTEGER NOT NULL,
+        deleted INTEGER NOT NULL, position INTEGER NOT NULL, tile TEXT NOT NULL);
+    CREATE INDEX image_name ON image (name, id) WHERE deleted = 0;
+    CREATE INDEX image_workspace ON image (workspace, name, id) WHERE deleted = 0;
+    CREATE INDEX image_position ON image (position);
+
+    CREATE TABLE workspace (id TEXT PRIMARY KEY, name TEXT NOT NULL, actor TEXT NOT NULL, time_ms INTEGER NOT NULL,
+        version INTEGER NOT NULL);
+    CREATE TABLE member (workspace TEXT NOT NULL, user TEXT NOT NULL, role INTEGER NOT NULL,
+        PRIMARY KEY (workspace, user)) WITHOUT ROWID;
+    CREATE INDEX member_user ON member (user);
+
+    CREATE TABLE name (key TEXT PRIMARY KEY, registry TEXT NOT NULL, path TEXT NOT NULL, state INTEGER NOT NULL,
+        workspace TEXT NOT NULL, cause INTEGER NOT NULL, traceparent TEXT NOT NULL);
+    CREATE INDEX name_path ON name (path, registry);
+    CREATE INDEX name_released ON name (state) WHERE state = 4;
+
+    CREATE TABLE history (image TEXT NOT NULL, position INTEGER NOT NULL, idx INTEGER NOT NULL,
+        time_ms INTEGER NOT NULL, actor TEXT NOT NULL, type TEXT NOT NULL, summary TEXT NOT NULL,
+        request_id TEXT NOT NULL, cause INTEGER NOT NULL, traceparent TEXT NOT NULL, after_deletion INTEGER NOT NULL,
+        PRIMARY KEY (image, position, idx)) WITHOUT ROWID;
+";
+
+#[async_trait]
+impl Projection for CatalogProjection {
+    fn name(&self) -> &'static str {
+        "catalog"
+    }
+
+    fn schema(&self) -> &'static str {
+        SCHEMA
+    }
+
+    fn keeps(&self) -> &'static [&'static str] {
+        &["workspace", "image", "name"]
+    }
+
+    async fn apply(&self, view: &mut SqliteConnection, batch: &[Entry]) -> Result<(), ViewError> {
+        let mut tiles = load(view, batch).await?;
+        let mut touched = BTreeSet::new();
+        let mut history = Vec::new();
+        let mut names = Vec::new();
+        for entry in batch {
+            let id = &entry.stream.key;
+            match entry.stream.category.as_str() {
+                "image" => {
+                    let tile = tiles.entry(id.clone()).or_default();
+                    for (index, event) in entry.events::<ImageEvent>()?.iter().enumerate() {
+                        history.push(history::of_image(entry, index, event, tile));
+                        tile.image(entry, event);
+                    }
+                    touched.insert(id.clone());
+                }
+                "spec" => {
+                    let tile = tiles.entry(id.clone()).or_default();
+                    for (index, event) in entry.events::<SpecEvent>()?.iter().enumerate() {
+                        history.push(history::of_spec(entry, index, event, tile));
+                        tile.spec(entry, event);
+                    }
+                    touched.insert(id.clone());
+                }
+                "builds" => {
+                    let tile = tiles.entry(id.clone()).or_default();
+                    for (index, event) in entry.events::<BuildsEvent>()?.iter().enumerate() {
+                        history.extend(history::of_builds(entry, index, event, tile));
+                        tile.builds(entry, event);
+                    }
+                    touched.insert(id.clone());
+                }
+                "repository" => {
+                    let tile = tiles.entry(id.clone()).or_default();
+                    for (index, event) in entry.events::<RepositoryEvent>()?.iter().enumerate() {
+                        history.extend(history::of_repository(entry, index, event, tile));
+                        tile.repository(entry, event);
+                        if let RepositoryEvent::Released(event) = event {
+                            names.push(Name::released(entry, &event.registry, &event.path));
+                        }
+                    }
+                    touched.insert(id.clone());
+                }
+                "name" => {
+                    for event in entry.events::<NameEvent>()? {
+                        names.push(Name::of(entry, &event));
+                    }
+                }
+                "workspace" => {
+                    for event in entry.events::<WorkspaceEvent>()? {
+                        workspace(view, entry, event).await?;
+                    }
+                }
+                _ => (),
+            }
+        }
+        store(view, &tiles, &touched).await?;
+        Name::store(view, names).await?;
+        history::store(view, &history).await
+    }
+}
+
+/// The tiles of all images that a batch is about.
+async fn load(view: &mut SqliteConnection, batch: &[Entry]) -> Result<BTreeMap<String, Tile>, ViewError> {
+    let about_images = batch
+        .iter()
+        .filter(|entry| !matches!(entry.stream.category.as_str(), "workspace" | "name"));
+    let ids: BTreeSet<&str> = about_images.map(|entry| entry.stream.key.as_str()).collect();
+    let rows: Vec<(String, String)> =
+        sqlx::query_as("SELECT id, tile FROM image WHERE id IN (SELECT value FROM json_each(?))")
+            .bind(serde_json::to_string(&ids)?)
+            .fetch_all(view)
+            .await?;
+    let parse = |(id, tile): (String, String)| Ok((id, serde_json::from_str(&tile)?));
+    rows.into_iter().map(parse).collect()
+}
+
+async fn store(
+    view: &mut SqliteConnection,
+    tiles: &BTreeMap<String, Tile>,
+    touched: &BTreeSet<String>,
+) -> Result<(), ViewError> {
+    #[derive(Serialize)]
+    struct Row<'a> {
+        id: &'a str,
+        workspace: &'a str,
+        name: String,
+        status: i32,
+        deleted: bool,
+        position: u64,
+        tile: String,
+    }
+    let mut rows = Vec::with_capacity(touched.len());
+    for id in touched {
+        // An entry about an image that was never created is nobody's.
+        if let Some(tile) = tiles.get(id).filter(|tile| !tile.workspace.is_empty()) {
+            rows.push(Row {
+                id,
+                workspace: &tile.workspace,
+                name: tile.sort_name(),
+                status: tile.status() as i32,
+                deleted: tile.deleted,
+                position: tile.position,
+                tile: serde_json::to_string(tile)?,
+            });
+        }
+    }
+    if rows.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "INSERT INTO image SELECT value->>'id', value->>'workspace', value->>'name', value->>'status',
+         value->>'deleted', value->>'position', value->>'tile' FROM json_each(?) WHERE true
+         ON CONFLICT (id) DO UPDATE SET name = excluded.name, status = excluded.status, deleted = excluded.deleted,
+         position = excluded.position, tile = excluded.tile",
+    )
+    .bind(serde_json::to_string(&rows)?)
+    .execute(view)
+    .await?;
+    Ok(())
+}
+
+/// A row of `name`; `state` as in [`NameState`].
+#[derive(Serialize)]
+struct Name {
+    key: String,
+    registry: String,
+    path: String,
+    state: i32,
+    workspace: String,
+    cause: i64,
+    traceparent: String,
+}
+
+impl Name {
+    fn of(entry: &Entry, event: &NameEvent) -> Self {
+        let (registry, path, workspace, state) = match event {
+            NameEvent::Taken(event) => (
+                event.registry.clone(),
+                event.path.clone(),
+                event.workspace.unwrap_or_default().to_string(),
+                NameState::Held,
+            ),
+            NameEvent::Kept(_) => (String::new(), String::new(), String::new(), NameState::Kept),
+            NameEvent::Releasing(_) => (String::new(), String::new(), String::new(), NameState::Releasing),
+            NameEvent::Released(_) => (String::new(), String::new(), String::new(), NameState::Free),
+        };
+        Self {
+            key: entry.stream.key.clone(),
+            registry,
+            path,
+            state: state as i32,
+            workspace,
+            cause: entry.position.as_i64(),
+            traceparent: entry.envelope.traceparent.clone(),
+        }
+    }
+
+    /// The registry-pusher says that nothing is left there.
+    fn released(entry: &Entry, registry: &str, path: &str) -> Self {
+        Self {
+            key: crate::domain::NameKey::of(&format!("{registry}/{path}")).to_string(),
+            registry: registry.to_owned(),
+            path: path.to_owned(),
+            state: NameState::Emptied as i32,
+            workspace: String::new(),
+            cause: entry.position.as_i64(),
+            traceparent: entry.envelope.traceparent.clone(),
+        }
+    }
+
+    /// In order: what a name was called stays, and only one that is being released can be emptied.
+    async fn store(view: &mut SqliteConnection, names: Vec<Self>) -> Result<(), ViewError> {
+        if names.is_empty() {
+            return Ok(());
+        }
+        sqlx::query(
+            "INSERT INTO name SELECT value->>'key', value->>'registry', value->>'path', value->>'state',
+             value->>'workspace', value->>'cause', value->>'traceparent' FROM json_each(?) WHERE true
+             ON CONFLICT (key) DO UPDATE SET state = excluded.state, cause = excluded.cause,
+             traceparent = excluded.traceparent,
+             workspace = iif(excluded.workspace = '', name.workspace, excluded.workspace)
+             WHERE excluded.state <> 4 OR name.state = 3",
+        )
+        .bind(serde_json::to_string(&names)?)
+        .execute(view)
+        .await?;
+        Ok(())
+    }
+}
+
+async fn workspace(view: &mut SqliteConnection, entry: &Entry, event: WorkspaceEvent) -> Result<(), ViewError> {
+    let id = &entry.stream.key;
+    let set_role = |user: String, role: i32| {
+        sqlx::query("INSERT INTO member VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET role = excluded.role")
+            .bind(id)
+            .bind(user)
+            .bind(role)
+    };
+    let statement = match event {
+        WorkspaceEvent::Created(event) => {
+            sqlx::query("INSERT INTO workspace VALUES (?, ?, ?, ?, 0)")
+                .bind(id)
+                .bind(event.name)
+                .bind(&entry.envelope.actor)
+                .bind(entry.envelope.time_ms)
+                .execute(&mut *view)
+                .await?;
+            set_role(event.owner, Role::Owner as i32)
+        }
+        WorkspaceEvent::MemberAdded(event) => set_role(event.user, event.role),
+        WorkspaceEvent::MemberRoleSet(event) => set_role(event.user, event.role),
+        WorkspaceEvent::MemberRemoved(event) => sqlx::query("DELETE FROM member WHERE workspace = ? AND user = ?")
+            .bind(id)
+            .bind(event.user),
+    };
+    statement.execute(&mut *view).await?;
+    sqlx::query("UPDATE workspace SET version = ? WHERE id = ?")
+        .bind(entry.position.as_i64())
+        .bind(id)
+        .execute(view)
+        .await?;
+    Ok(())
+}
