@@ -1,0 +1,365 @@
+//! Checks an uploaded archive and writes it anew, so that what was checked is what the engine will read.
+
+use std::{
+    collections::HashMap,
+    io::{self, BufWriter, Read, Write},
+};
+
+use thiserror::Error;
+
+use super::{
+    BadPattern, DOCKERFILE, DOCKERIGNORE, Ignore, Summary, Writer,
+    path::{entry_path, link_stays_inside, parents},
+    reader::{Entry, Kind, Reader},
+};
+
+/// All names together: they are kept in memory. Usual contexts have a hundred bytes per entry.
+const NAMES_MAX: usize = 64 * 1024 * 1024;
+/// Above that, `.dockerignore` is not a list of patterns.
+const IGNORE_MAX: u64 = 1024 * 1024;
+
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Of all files together, expanded.
+    pub bytes: u64,
+    pub entries: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            bytes: 2 << 30,
+            entries: 200_000,
+        }
+    }
+}
+
+/// Why an archive cannot be a context.
+#[derive(Debug, Error)]
+pub enum ContextRefused {
+    #[error("entry {entry} '{path}' leaves the context; give it a relative path without '..'")]
+    PathEscapes { entry: u64, path: String },
+    #[error("entry {entry} '{path}' has a name that is not UTF-8, or is too long; rename it")]
+    Name { entry: u64, path: String },
+    #[error("the link '{path}' leads to '{target}', outside of the context; name it in .dockerignore or link inside")]
+    LinkEscapes { path: String, target: String },
+    #[error("the hard link '{path}' leads to '{target}', which is no file before it; put the file itself there")]
+    LinkTarget { path: String, target: String },
+    #[error("entry {entry} '{path}' is {kind}; a context takes regular files, directories and links")]
+    EntryType {
+        entry: u64,
+        path: String,
+        kind: &'static str,
+    },
+    #[error("'{path}' is in the archive twice; keep one of them")]
+    Duplicate { path: String },
+    #[error("'{path}' lies below '{parent}', which is not a directory; rename one of them")]
+    NotADirectory { path: String, parent: String },
+    #[error("'Dockerfile' is a directory; the editor's Dockerfile takes this place, so rename the directory")]
+    DockerfileDirectory,
+    #[error("the context has more than {limit} bytes; name what the build does not need in .dockerignore")]
+    TooLarge { limit: u64 },
+    #[error("the context has more than {limit} entries; name what the build does not need in .dockerignore")]
+    TooManyEntries { limit: u64 },
+    #[error("the names in the context take more than 64 MiB; shorten them or name what is not needed in .dockerignore")]
+    NamesTooLong,
+    #[error(
+        "'{path}' comes before the .dockerignore that leaves it out; put .dockerignore first, or upload the directory"
+    )]
+    IgnoredTooLate { path: String },
+    #[error(transparent)]
+    Ignore(#[from] BadPattern),
+    #[error("the .dockerignore is not a text of at most 1 MiB; correct it")]
+    IgnoreUnreadable,
+    #[error("the archive is compressed with {format}; upload it uncompressed")]
+    Compressed { format: &'static str },
+    #[error("entry {entry} has no valid header; upload a tar archive")]
+    NotTar { entry: u64 },
+    #[error("entry {entry} says two things about its name or size; make the archive with a current tar")]
+    Ambiguous { entry: u64 },
+    #[error("the archive ends too early; upload it again")]
+    CutOff,
+    #[error("there is something after the end of the archive; upload one archive only")]
+    Trailing,
+    #[error("the archive could not be read to its end; upload it again")]
+    Read(#[source] io::Error),
+    #[error("the context could not be stored; try again")]
+    Write(#[source] io::Error),
+}
+
+impl ContextRefused {
+    /// A fixed word for programs.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::PathEscapes { .. } => "CONTEXT_PATH_ESCAPES",
+            Self::Name { .. } => "CONTEXT_NAME",
+            Self::LinkEscapes { .. } | Self::LinkTarget { .. } => "CONTEXT_LINK_ESCAPES",
+            Self::EntryType { .. } => "CONTEXT_ENTRY_TYPE",
+            Self::Duplicate { .. } | Self::NotADirectory { .. } | Self::DockerfileDirectory => "CONTEXT_DUPLICATE",
+            Self::TooLarge { .. } | Self::TooManyEntries { .. } | Self::NamesTooLong => "CONTEXT_TOO_LARGE",
+            Self::IgnoredTooLate { .. } | Self::Ignore(_) | Self::IgnoreUnreadable => "CONTEXT_IGNORE",
+            Self::Compressed { .. } | Self::NotTar { .. } => "CONTEXT_NOT_TAR",
+            Self::Ambiguous { .. } | Self::Trailing => "CONTEXT_TAR_AMBIGUOUS",
+            Self::CutOff | Self::Read(_) => "CONTEXT_CUT_OFF",
+            Self::Write(_) => "CONTEXT_NOT_STORED",
+        }
+    }
+}
+
+/// Writes the entries in their order, without a `Dockerfile` in the root (the editor's takes its place) and
+/// without the end of the archive (see [`assemble`](super::assemble)). The same input gives the same bytes.
+///
+/// Blocking; the memory that it takes grows with the number of entries only.
+pub fn canonicalize(from: impl Read, to: impl Write, limits: &Limits) -> Result<Summary, ContextRefused> {
+    let mut rewrite = Rewrite::new(to, *limits, Ignore::default(), false);
+    rewrite.all(&mut Reader::new(from))?;
+    rewrite.to.flush().map_err(ContextRefused::Write)?;
+    Ok(rewrite.summary)
+}
+
+/// One pass over an archive.
+pub(super) struct Rewrite<W: Write> {
+    pub(super) to: Writer<BufWriter<W>>,
+    pub(super) summary: Summary,
+    limits: Limits,
+    ignore: Ignore,
+    keeps_dockerfile: bool,
+    entries: u64,
+    /// What has been written, or stands above something that has been.
+    seen: HashMap<String, Seen>,
+    /// Bytes of the names in `seen`.
+    names: usize,
+    /// Left out so far, and written when something below comes back in.
+    pending: HashMap<String, (u32, u64)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    /// No entry of its own yet.
+    ImpliedDirectory,
+    Directory,
+    File,
+    Symlink,
+}
+
+impl<W: Write> Rewrite<W> {
+    pub(super) fn new(to: W, limits: Limits, ignore: Ignore, keeps_dockerfile: bool) -> Self {
+        Self {
+            to: Writer::new(BufWriter::with_capacity(256 * 1024, to)),
+            summary: Summary::default(),
+            limits,
+            ignore,
+            keeps_dockerfile,
+            entries: 0,
+            seen: HashMap::new(),
+            names: 0,
+            pending: HashMap::new(),
+        }
+    }
+
+    pub(super) fn all<R: Read>(&mut self, reader: &mut Reader<R>) -> Result<(), ContextRefused> {
+        while let Some(entry) = reader.next()? {
+            self.entries += 1;
+            if self.entries > self.limits.entries {
+                return Err(ContextRefused::TooManyEntries {
+                    limit: self.limits.entries,
+                });
+            }
+            if let Some(path) = entry_path(entry.number, &entry.path)? {
+                self.entry(&path, &entry, reader)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn entry<R: Read>(&mut self, path: &str, entry: &Entry, reader: &mut Reader<R>) -> Result<(), ContextRefused> {
+        if path == DOCKERFILE && !self.keeps_dockerfile {
+            return match entry.kind {
+                Kind::Directory => Err(ContextRefused::DockerfileDirectory),
+                _ => Ok(()),
+            };
+        }
+        // checked also where it is left out: nobody should rely on `.dockerignore` for that
+        let target = link_target(path, entry)?;
+        if self.ignore.ignores(path) {
+            if matches!(entry.kind, Kind::Directory) && self.ignore.may_keep_below(path) {
+                self.pending.insert(path.to_owned(), (entry.mode, entry.mtime));
+            }
+            return Ok(());
+        }
+        self.above(path)?;
+        self.note(path, &entry.kind)?;
+        let (mode, mtime) = (entry.mode, entry.mtime);
+        let written = match &entry.kind {
+            Kind::Directory => self.to.directory(path, mode, mtime),
+            Kind::Symlink { .. } => self.to.symlink(path, &target, mtime),
+            Kind::HardLink { .. } => {
+                if self.seen.get(&target) != Some(&Seen::File) {
+                    return Err(ContextRefused::LinkTarget {
+                        path: path.to_owned(),
+                        target,
+                    });
+                }
+                self.to.hard_link(path, &target, mode, mtime)
+            }
+            Kind::File { size } => return self.file(path, *size, entry, reader),
+        };
+        if !matches!(entry.kind, Kind::Directory) {
+            self.summary.files += 1;
+        }
+        written.map_err(ContextRefused::Write)
+    }
+
+    fn file<R: Read>(
+        &mut self,
+        path: &str,
+        size: u64,
+        entry: &Entry,
+        reader: &mut Reader<R>,
+    ) -> Result<(), ContextRefused> {
+        self.summary.files += 1;
+        self.summary.bytes = self.summary.bytes.saturating_add(size);
+        if self.summary.bytes > self.limits.bytes {
+            return Err(ContextRefused::TooLarge {
+                limit: self.limits.bytes,
+            });
+        }
+        if path == DOCKERIGNORE {
+            let text = read_ignore(size, reader)?;
+            self.to
+                .file(path, entry.mode, entry.mtime, size, text.as_bytes())
+                .map_err(ContextRefused::Write)?;
+            return self.take_ignore(&text);
+        }
+        let mut content = Observed {
+            from: reader.content(),
+            failed: None,
+            ended: false,
+        };
+        let written = self.to.file(path, entry.mode, entry.mtime, size, &mut content);
+        match (written, content.failed, content.ended) {
+            (Ok(()), ..) => Ok(()),
+            (_, Some(error), _) => Err(ContextRefused::Read(error)),
+            (_, _, true) => Err(ContextRefused::CutOff),
+            (Err(error), ..) => Err(ContextRefused::Write(error)),
+        }
+    }
+
+    /// From here on `.dockerignore` counts. What it leaves out may not have been written already.
+    fn take_ignore(&mut self, text: &str) -> Result<(), ContextRefused> {
+        let ignore = Ignore::parse(text)?;
+        let late = self.seen.iter().filter(|(path, seen)| match seen {
+            Seen::ImpliedDirectory => false,
+            Seen::Directory => ignore.ignores(path) && !ignore.may_keep_below(path),
+            Seen::File | Seen::Symlink => ignore.ignores(path),
+        });
+        // the same one in every run
+        if let Some((path, _)) = late.min_by_key(|(path, _)| path.as_str()) {
+            return Err(ContextRefused::IgnoredTooLate { path: path.clone() });
+        }
+        self.ignore = ignore;
+        Ok(())
+    }
+
+    /// Everything above an entry is a directory, and written if it was left out before.
+    fn above(&mut self, path: &str) -> Result<(), ContextRefused> {
+        for parent in parents(path) {
+            match self.seen.get(parent) {
+                Some(Seen::Directory | Seen::ImpliedDirectory) => continue,
+                Some(Seen::File | Seen::Symlink) => {
+                    return Err(ContextRefused::NotADirectory {
+                        path: path.to_owned(),
+                        parent: parent.to_owned(),
+                    });
+                }
+                None if parent == DOCKERFILE => return Err(ContextRefused::DockerfileDirectory),
+                None => {}
+            }
+            let seen = if let Some((mode, mtime)) = self.pending.remove(parent) {
+                self.to.directory(parent, mode, mtime).map_err(ContextRefused::Write)?;
+                Seen::Directory
+            } else {
+                Seen::ImpliedDirectory
+            };
+            self.remember(parent, seen)?;
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, path: &str, kind: &Kind) -> Result<(), ContextRefused> {
+        let now = match kind {
+            Kind::Directory => Seen::Directory,
+            Kind::File { .. } | Kind::HardLink { .. } => Seen::File,
+            Kind::Symlink { .. } => Seen::Symlink,
+        };
+        match self.remember(path, now)? {
+            None => Ok(()),
+            Some(Seen::ImpliedDirectory) if now == Seen::Directory => Ok(()),
+            Some(_) => Err(ContextRefused::Duplicate { path: path.to_owned() }),
+        }
+    }
+
+    fn remember(&mut self, path: &str, seen: Seen) -> Result<Option<Seen>, ContextRefused> {
+        self.names += path.len();
+        if self.names > NAMES_MAX {
+            return Err(ContextRefused::NamesTooLong);
+        }
+        Ok(self.seen.insert(path.to_owned(), seen))
+    }
+}
+
+/// Where a link leads, inside the context; empty for what is none.
+fn link_target(path: &str, entry: &Entry) -> Result<String, ContextRefused> {
+    let (raw, inside) = match &entry.kind {
+        Kind::File { .. } | Kind::Directory => return Ok(String::new()),
+        Kind::Symlink { target } => {
+            let text = std::str::from_utf8(target)
+                .ok()
+                .filter(|text| link_stays_inside(path, text));
+            (target, text.map(str::to_owned))
+        }
+        Kind::HardLink { target } => (target, entry_path(entry.number, target).ok().flatten()),
+    };
+    inside.ok_or_else(|| ContextRefused::LinkEscapes {
+        path: path.to_owned(),
+        target: String::from_utf8_lossy(raw).into_owned(),
+    })
+}
+
+pub(super) fn read_ignore<R: Read>(size: u64, reader: &mut Reader<R>) -> Result<String, ContextRefused> {
+    if size > IGNORE_MAX {
+        return Err(ContextRefused::IgnoreUnreadable);
+    }
+    let mut text = Vec::new();
+    reader.content().read_to_end(&mut text).map_err(ContextRefused::Read)?;
+    if (text.len() as u64) < size {
+        return Err(ContextRefused::CutOff);
+    }
+    String::from_utf8(text).map_err(|_| ContextRefused::IgnoreUnreadable)
+}
+
+/// Tells a reader's failure from a writer's, which `Writer` mixes.
+struct Observed<R> {
+    from: R,
+    failed: Option<io::Error>,
+    ended: bool,
+}
+
+impl<R: Read> Read for Observed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.from.read(buffer) {
+            Ok(read) => {
+                self.ended = read == 0;
+                Ok(read)
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),
+            Err(error) => {
+                self.failed = Some(error);
+                Err(io::ErrorKind::Other.into())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

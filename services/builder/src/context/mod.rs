@@ -1,0 +1,32 @@
+//! Build contexts as tar archives: made from a directory, checked when uploaded, assembled for the engine.
+//! Every archive that leaves this module is canonical: one reader and one writer decide what an archive
+//! says, so the engine never gets to read bytes that were checked by somebody else's understanding of them.
+
+mod archive;
+mod assemble;
+mod canonical;
+mod directory;
+mod ignore;
+mod path;
+mod reader;
+
+pub use assemble::assemble;
+pub use canonical::{ContextRefused, Limits, canonicalize};
+pub use directory::{tar_archive, tar_directory};
+pub use ignore::{BadPattern, Ignore};
+
+pub(crate) use archive::Writer;
+pub(crate) use path::link_stays_inside;
+
+/// The Dockerfile's name in the root of every context.
+pub const DOCKERFILE: &str = "Dockerfile";
+/// The file that names what stays out of a context.
+pub const DOCKERIGNORE: &str = ".dockerignore";
+
+/// What an archive holds, without its own headers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Regular files and links.
+    pub files: u64,
+    pub bytes: u64,
+}
