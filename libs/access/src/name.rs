@@ -1,6 +1,7 @@
 //! An image's name: Docker's reference grammar without a digest, and what makes two names the same.
 
 use proto::catalog::v1::ImageName;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 const LENGTH_MAX: usize = 128;
@@ -8,7 +9,7 @@ const TAG_LENGTH_MAX: usize = 128;
 const DEFAULT_TAG: &str = "latest";
 
 /// `[registry/]path[:tag]`, taken apart. An empty registry is the cluster's own.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Name {
     pub registry: String,
     pub path: String,

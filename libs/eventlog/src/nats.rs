@@ -136,6 +136,7 @@ fn streams(config: &NatsConfig) -> [Config; 3] {
         Config {
             name: EVENTS.to_owned(),
             subjects: vec!["cooperage.events.>".to_owned()],
+            allow_atomic_publish: true,
             ..base
         },
     ]

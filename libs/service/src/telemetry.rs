@@ -2,7 +2,6 @@
 
 use crate::{Config, LogFormat};
 use anyhow::Context as _;
-use eventlog::Envelope;
 use opentelemetry::{
     global,
     propagation::TextMapPropagator as _,
@@ -98,9 +97,9 @@ pub fn adopt(span: &Span, traceparent: &str) {
     }
 }
 
-/// A span of work that an entry led to: of the same trace, and linked to what wrote the entry.
-pub fn consequence(span: &Span, entry: &Envelope) {
-    let context = context(&entry.traceparent);
+/// A span of work that an entry led to, by the entry's `traceparent`: of the same trace, and linked to what wrote it.
+pub fn consequence(span: &Span, traceparent: &str) {
+    let context = context(traceparent);
     let cause = context.span().span_context().clone();
     if cause.is_valid() {
         span.add_link(cause);
