@@ -5,7 +5,7 @@
 mod name;
 mod projection;
 
-pub use name::{MalformedName, Name};
+pub use name::{MalformedName, Name, is_tag};
 pub use projection::AccessProjection;
 pub use proto::catalog::v1::{Right, Role};
 

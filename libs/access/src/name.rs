@@ -161,7 +161,7 @@ fn is_component(text: &str) -> bool {
 }
 
 /// `[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}`
-pub(crate) fn is_tag(text: &str) -> bool {
+pub fn is_tag(text: &str) -> bool {
     let rest = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     !text.is_empty() && text.len() <= TAG_LENGTH_MAX && !text.starts_with(['.', '-']) && text.chars().all(rest)
 }

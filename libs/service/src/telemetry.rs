@@ -97,8 +97,8 @@ pub fn adopt(span: &Span, traceparent: &str) {
     }
 }
 
-/// A span of work that an entry led to, by the entry's `traceparent`: of the same trace, and linked to what wrote it.
-pub fn consequence(span: &Span, traceparent: &str) {
+/// A span of work that an entry led to: of the same trace, and linked to what wrote the entry.
+pub fn follow(span: &Span, traceparent: &str) {
     let context = context(traceparent);
     let cause = context.span().span_context().clone();
     if cause.is_valid() {

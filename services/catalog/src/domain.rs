@@ -4,6 +4,6 @@ mod image;
 mod name;
 mod workspace;
 
-pub use image::{Image, ImageCommand, ImageRefused};
-pub use name::{Name, NameCommand, NameKey, NameRefused};
-pub use workspace::{Workspace, WorkspaceCommand, WorkspaceRefused};
+pub(crate) use image::{Image, ImageCommand, ImageRefused};
+pub(crate) use name::{Name, NameCommand, NameKey, NameRefused};
+pub(crate) use workspace::{Workspace, WorkspaceCommand, WorkspaceRefused};

@@ -8,8 +8,6 @@ mod domain;
 mod policy;
 mod view;
 
-pub use domain::{Image, ImageRefused, Name, NameRefused, Workspace, WorkspaceRefused};
-pub use view::CatalogProjection;
 
 use api::{HistoryApi, ImageApi, WorkspaceApi};
 use eventlog::Writer;
@@ -22,7 +20,7 @@ use service::{Process, Service, World};
 pub const SERVICE: Service = Service { name: "catalog", start };
 
 pub fn start(world: &World, process: Process) -> Process {
-    let view = world.views.open(CatalogProjection);
+    let view = world.views.open(view::CatalogProjection);
     let writer = Writer::new(world.log.clone(), view.clone(), world.clock.clone());
     let images = ImageApi::new(world, &view, &writer);
     let workspaces = WorkspaceApi::new(world, &view, &writer);

@@ -12,7 +12,6 @@ use futures::{StreamExt as _, stream::BoxStream};
 use std::fmt::Display;
 
 const OFFSET: &str = "Cooperage-Offset";
-const END: &str = "Cooperage-End";
 
 #[derive(Clone)]
 pub struct Output(Nats);
@@ -23,8 +22,6 @@ pub struct OutputChunk {
     /// Where it begins, in bytes.
     pub offset: u64,
     pub text: Bytes,
-    /// Nothing follows.
-    pub end: bool,
 }
 
 impl Output {
@@ -50,30 +47,16 @@ impl Output {
     /// Writes text at an offset, and answers the next one. Acknowledged: what is not, gets lost under load.
     pub async fn write(&self, build: impl Display, offset: u64, text: Bytes) -> Result<u64, LogError> {
         let next = offset + text.len() as u64;
-        self.publish(build, offset, false, text).await?;
+        let mut headers = HeaderMap::new();
+        headers.insert(OFFSET, offset.to_string());
+        let sent = self.0.context.publish_with_headers(subject(build), headers, text).await;
+        sent.map_err(LogError::unavailable)?.await.map_err(LogError::unavailable)?;
         Ok(next)
     }
 
-    /// Tells every reader that nothing follows.
-    pub async fn end(&self, build: impl Display, offset: u64) -> Result<(), LogError> {
-        self.publish(build, offset, true, Bytes::new()).await
-    }
-
-    async fn publish(&self, build: impl Display, offset: u64, end: bool, text: Bytes) -> Result<(), LogError> {
-        let mut headers = HeaderMap::new();
-        headers.insert(OFFSET, offset.to_string());
-        if end {
-            headers.insert(END, "true");
-        }
-        let sent = self.0.context.publish_with_headers(subject(build), headers, text).await;
-        sent.map_err(LogError::unavailable)?
-            .await
-            .map_err(LogError::unavailable)?;
-        Ok(())
-    }
-
-    /// A build's log from an offset on. Without `follow` it ends with what is there now; with it, at the end
-    /// marker, or with an error when the server went away: open it again at the next offset.
+    /// A build's log from an offset on. Without `follow` it ends with what is there now; with it, never: whoever
+    /// ends a build has written its log before, so a reader knows from the journal when it has all. The first error
+    /// is the end: open it again at the next offset.
     pub async fn read(
         &self,
         build: impl Display,
@@ -93,12 +76,15 @@ impl Output {
         } else {
             chunks.take(usize::try_from(pending).unwrap_or(usize::MAX)).boxed()
         };
+        // Where the reader is: a chunk whose acknowledgement was lost stands there twice.
+        let mut at = offset;
         Ok(chunks
-            .filter_map(move |chunk| std::future::ready(chunk.map(|chunk| after(chunk, offset)).transpose()))
-            .scan(false, |ended, chunk| {
-                let over = *ended;
-                *ended |= chunk.as_ref().is_ok_and(|chunk| chunk.end);
-                std::future::ready((!over).then_some(chunk))
+            .filter_map(move |chunk| {
+                let fresh = chunk.map(|chunk| after(chunk, at)).transpose();
+                if let Some(Ok(chunk)) = &fresh {
+                    at = chunk.offset + chunk.text.len() as u64;
+                }
+                std::future::ready(fresh)
             })
             .boxed())
     }
@@ -122,14 +108,13 @@ fn chunk(message: &Message) -> Result<OutputChunk, LogError> {
     Ok(OutputChunk {
         offset: headers.and_then(offset).ok_or_else(malformed)?,
         text: message.payload.clone(),
-        end: headers.is_some_and(|headers| headers.get(END).is_some()),
     })
 }
 
 /// The part of a chunk that lies at or after an offset.
 fn after(mut chunk: OutputChunk, offset: u64) -> Option<OutputChunk> {
     let skip = offset.saturating_sub(chunk.offset);
-    if skip >= chunk.text.len() as u64 && !chunk.end {
+    if skip >= chunk.text.len() as u64 {
         return None;
     }
     let skip = usize::try_from(skip).unwrap_or(usize::MAX).min(chunk.text.len());
@@ -147,7 +132,6 @@ mod tests {
         let chunk = OutputChunk {
             offset: 10,
             text: Bytes::from_static(b"hello"),
-            end: false,
         };
         let rest = after(chunk.clone(), 12).map(|chunk| (chunk.offset, chunk.text));
         assert_eq!(rest, Some((12, Bytes::from_static(b"llo"))));
