@@ -1,0 +1,127 @@
+//! The Docker Engine as the builder sees it: facts, builds, and the images that builds leave behind.
+
+mod build;
+mod error;
+
+use std::{env, time::Duration};
+
+use bollard::{
+    Docker,
+    query_parameters::{ListImagesOptionsBuilder, RemoveImageOptionsBuilder},
+};
+
+pub use build::{BuildInput, Progress};
+pub use error::EngineError;
+
+pub(crate) use error::clean;
+
+/// For everything but builds. An engine that is this slow is treated as one that does not answer.
+const TIMEOUT: Duration = Duration::from_secs(30);
+const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
+
+/// A connection to one engine. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    docker: Docker,
+    host: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// As the engine calls itself: `28.5.2`.
+    pub version: String,
+    pub api_version: String,
+    pub os: String,
+    /// In the words of image manifests: `amd64`, `arm64`.
+    pub architecture: String,
+    /// `overlay2`, or the containerd snapshotter: `overlayfs`.
+    pub driver: String,
+    /// Images lie in containerd's store: an image's id is the digest of its manifest or index.
+    pub containerd_store: bool,
+}
+
+impl Engine {
+    /// `None`: what `DOCKER_HOST` names, else the machine's own engine.
+    pub async fn connect(host: Option<&str>) -> Result<Self, EngineError> {
+        let host = host
+            .map(str::to_owned)
+            .or_else(|| env::var("DOCKER_HOST").ok())
+            .unwrap_or_else(|| DEFAULT_HOST.to_owned());
+        let docker = dial(&host).await?.with_timeout(TIMEOUT);
+        Ok(Self { docker, host })
+    }
+
+    pub async fn ping(&self) -> Result<(), EngineError> {
+        self.docker.ping().await.map(|_| ()).map_err(|error| self.failed(error))
+    }
+
+    pub async fn facts(&self) -> Result<Facts, EngineError> {
+        let version = self.docker.version().await.map_err(|error| self.failed(error))?;
+        let info = self.docker.info().await.map_err(|error| self.failed(error))?;
+        let containerd = info
+            .driver_status
+            .iter()
+            .flatten()
+            .flatten()
+            .any(|word| word.starts_with("io.containerd.snapshotter"));
+        Ok(Facts {
+            version: version.version.unwrap_or_default(),
+            api_version: version.api_version.unwrap_or_default(),
+            os: version.os.unwrap_or_default(),
+            architecture: version.arch.unwrap_or_default(),
+            driver: info.driver.unwrap_or_default(),
+            containerd_store: containerd,
+        })
+    }
+
+    /// Operating system and architecture of an image.
+    pub async fn image_platform(&self, tag: &str) -> Result<(String, String), EngineError> {
+        let image = self
+            .docker
+            .inspect_image(tag)
+            .await
+            .map_err(|error| self.failed(error))?;
+        Ok((image.os.unwrap_or_default(), image.architecture.unwrap_or_default()))
+    }
+
+    /// Takes the tag away, and the image with its last tag. One that is not there is no error.
+    pub async fn remove(&self, tag: &str) -> Result<(), EngineError> {
+        // forced, so that a stopped container of it does not keep the tag
+        let options = RemoveImageOptionsBuilder::default().force(true).build();
+        match self.docker.remove_image(tag, Some(options), None).await {
+            Ok(_) | Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => Ok(()),
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    /// The references of all images that begin with `prefix`.
+    pub async fn list_artifacts(&self, prefix: &str) -> Result<Vec<String>, EngineError> {
+        let all = ListImagesOptionsBuilder::default().build();
+        let images = self
+            .docker
+            .list_images(Some(all))
+            .await
+            .map_err(|error| self.failed(error))?;
+        let mut tags: Vec<String> = images
+            .into_iter()
+            .flat_map(|image| image.repo_tags)
+            .filter(|tag| tag.starts_with(prefix))
+            .collect();
+        tags.sort_unstable();
+        tags.dedup();
+        Ok(tags)
+    }
+
+    fn failed(&self, error: bollard::errors::Error) -> EngineError {
+        EngineError::from_call(&self.host, error)
+    }
+}
+
+/// Engines refuse a client that is newer than they are, so the version is agreed upon first.
+async fn dial(host: &str) -> Result<Docker, EngineError> {
+    let docker = Docker::connect_with_host(host).map_err(|error| EngineError::from_call(host, error))?;
+    docker
+        .negotiate_version()
+        .await
+        .map_err(|error| EngineError::from_call(host, error))
+}
