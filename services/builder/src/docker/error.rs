@@ -139,7 +139,7 @@ mod tests {
                 "process \"/bin/sh -c exit 3\" did not complete successfully: exit code: 3",
             ),
             (
-                "failed to do request: Head \"https://registry.example/v2/library/x/manifests/9\": dial tcp: no such host",
+                "failed to solve: x:9: failed to resolve source metadata for registry.example/library/x:9: failed to do request: Head \"https://registry.example/v2/library/x/manifests/9\": dial tcp: no such host",
                 "the base image library/x:9 could not be fetched from registry.example: dial tcp: no such host",
             ),
         ];

@@ -49,12 +49,10 @@ impl Plain {
 
     /// The steps that began, in the order of the log, without `BuildKit`'s own (`[internal] ...`, `exporting to image`).
     pub fn steps(&self) -> Vec<Step> {
-        let steps = self
-            .trace
-            .vertexes
-            .iter()
-            .filter(|vertex| vertex.is_started() && is_step(&vertex.name));
-        steps.map(|vertex| self.step(vertex)).collect()
+        let begun = |vertex: &&Vertex| vertex.is_started() && is_step(&vertex.name);
+        let mut steps: Vec<&Vertex> = self.trace.vertexes.iter().filter(begun).collect();
+        steps.sort_by_key(|vertex| vertex.index.unwrap_or(u32::MAX));
+        steps.into_iter().map(|vertex| self.step(vertex)).collect()
     }
 
     fn step(&self, vertex: &Vertex) -> Step {
