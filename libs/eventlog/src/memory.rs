@@ -4,7 +4,10 @@ use crate::{Append, AppendError, Entries, Entry, EventLog, LogError, Position, S
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt as _;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 use tokio::sync::watch;
 
 #[derive(Default)]
@@ -38,10 +41,10 @@ fn version(entries: &[(StreamId, Bytes)], stream: &StreamId) -> Position {
 impl EventLog for std::sync::Arc<MemoryLog> {
     async fn append(&self, appends: Vec<Append>) -> Result<Position, AppendError> {
         let mut entries = self.entries();
-        if appends
-            .iter()
-            .any(|append| version(&entries, &append.stream) != append.expected)
-        {
+        let streams: BTreeSet<&StreamId> = appends.iter().map(|append| &append.stream).collect();
+        let is_stale = |append: &Append| version(&entries, &append.stream) != append.expected;
+        // A server takes a stream only once in a batch, because it checks each before any is written.
+        if streams.len() < appends.len() || appends.iter().any(is_stale) {
             return Err(AppendError::Conflict);
         }
         entries.extend(appends.into_iter().map(|append| (append.stream, append.bytes)));

@@ -11,7 +11,10 @@ use async_nats::{
         stream::{Config, DiscardPolicy, StorageType},
     },
 };
-use std::{fmt::Write as _, time::Duration};
+use std::{
+    fmt::{Debug, Write as _},
+    time::Duration,
+};
 
 pub(crate) const LOG: &str = "LOG";
 pub(crate) const OUTPUT: &str = "BUILDLOG";
@@ -71,11 +74,11 @@ impl Nats {
                 .get_or_create_stream(wanted.clone())
                 .await
                 .with_context(|| format!("the stream {name} can't be opened"))?;
-            let found = &stream.cached_info().config;
+            let drift = drift(&stream.cached_info().config, &wanted);
             ensure!(
-                same(found, &wanted),
-                "the stream {name} is configured in another way than this build expects, refusing to start \
-                 (found {found:?}, expected {wanted:?})"
+                drift.is_empty(),
+                "the stream {name} is not as this build and its settings expect, refusing to start: {}",
+                drift.join(", ")
             );
         }
         if self.context.get_object_store(CONTEXTS).await.is_err() {
@@ -142,17 +145,33 @@ fn streams(config: &NatsConfig) -> [Config; 3] {
     ]
 }
 
-/// What must not drift. The server fills in the rest with its own defaults.
-fn same(found: &Config, wanted: &Config) -> bool {
-    found.subjects == wanted.subjects
-        && found.storage == wanted.storage
-        && found.max_bytes == wanted.max_bytes
-        && found.discard == wanted.discard
-        && found.retention == wanted.retention
-        && found.max_age == wanted.max_age
-        && (found.deny_delete, found.deny_purge, found.allow_rollup)
-            == (wanted.deny_delete, wanted.deny_purge, wanted.allow_rollup)
-        && found.allow_atomic_publish == wanted.allow_atomic_publish
+/// What must not drift, where it did. The server fills in the rest with its own defaults.
+fn drift(found: &Config, wanted: &Config) -> Vec<String> {
+    fn setting(name: &str, found: &impl Debug, wanted: &impl Debug) -> (String, String, String) {
+        (name.to_owned(), format!("{found:?}"), format!("{wanted:?}"))
+    }
+    // The server writes "no limit" in its own way.
+    let limit = |bytes: i64| (bytes > 0).then_some(bytes);
+    [
+        setting("subjects", &found.subjects, &wanted.subjects),
+        setting("storage", &found.storage, &wanted.storage),
+        setting("max_bytes", &limit(found.max_bytes), &limit(wanted.max_bytes)),
+        setting("discard", &found.discard, &wanted.discard),
+        setting("retention", &found.retention, &wanted.retention),
+        setting("max_age", &found.max_age, &wanted.max_age),
+        setting("deny_delete", &found.deny_delete, &wanted.deny_delete),
+        setting("deny_purge", &found.deny_purge, &wanted.deny_purge),
+        setting("allow_rollup", &found.allow_rollup, &wanted.allow_rollup),
+        setting(
+            "allow_atomic",
+            &found.allow_atomic_publish,
+            &wanted.allow_atomic_publish,
+        ),
+    ]
+    .into_iter()
+    .filter(|(_, found, wanted)| found != wanted)
+    .map(|(name, found, wanted)| format!("{name} is {found}, expected {wanted}"))
+    .collect()
 }
 
 /// A user of the server, and what it alone may write.

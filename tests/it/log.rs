@@ -1,0 +1,9 @@
+//! The event log, its writers and its views: the same on the memory log and on a real server, and under faults.
+
+mod contract;
+mod faults;
+mod limits;
+mod permissions;
+mod tally;
+mod views;
+mod writer;

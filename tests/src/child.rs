@@ -1,0 +1,135 @@
+//! A child process: what it says is kept, and it never outlives its handle.
+
+use anyhow::{Context as _, bail};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use std::{
+    io::{BufRead as _, BufReader, pipe},
+    path::PathBuf,
+    process::{self, Command, Stdio},
+    thread::JoinHandle,
+    time::Duration,
+};
+use tokio::sync::watch;
+
+/// How long a child may take to start.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Lines shown of a child when a test fails.
+const TAIL: usize = 40;
+
+pub struct Child {
+    name: String,
+    process: process::Child,
+    said: watch::Receiver<Vec<String>>,
+    listener: Option<JoinHandle<()>>,
+}
+
+impl Child {
+    pub fn spawn(name: &str, command: &mut Command) -> anyhow::Result<Self> {
+        let (reader, writer) = pipe()?;
+        command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
+        let process = command.spawn().with_context(|| format!("{name} can't be started"))?;
+        // The command holds the pipe's other end too, which must close when the child does.
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let (lines, said) = watch::channel(Vec::new());
+        let listener = std::thread::spawn(move || {
+            for line in BufReader::new(reader).lines().map_while(Result::ok) {
+                lines.send_modify(|lines| lines.push(line));
+            }
+        });
+        Ok(Self {
+            name: name.to_owned(),
+            process,
+            said,
+            listener: Some(listener),
+        })
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Waits until it says a line with this text.
+    pub async fn says(&self, text: &str) -> anyhow::Result<()> {
+        let mut said = self.said.clone();
+        let heard = said.wait_for(|lines| lines.iter().any(|line| line.contains(text)));
+        let heard = tokio::time::timeout(PATIENCE, heard).await;
+        match heard.map(|heard| heard.is_ok()) {
+            Ok(true) => Ok(()),
+            Ok(false) => bail!("{} ended before it said `{text}`:\n{}", self.name, self.tail()),
+            Err(_) => bail!("{} did not say `{text}` in time:\n{}", self.name, self.tail()),
+        }
+    }
+
+    /// Everything it said so far.
+    pub fn said(&self) -> Vec<String> {
+        self.said.borrow().clone()
+    }
+
+    /// kill -9, and waits until it is gone.
+    pub fn kill(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        self.listen_to_the_end();
+    }
+
+    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        kill(Pid::from_raw(i32::try_from(self.pid())?), signal)?;
+        Ok(())
+    }
+
+    /// Asks it to end, and waits for that. Answers how it ended.
+    pub fn stop(&mut self) -> anyhow::Result<process::ExitStatus> {
+        self.signal(Signal::SIGTERM)?;
+        let status = self.process.wait()?;
+        self.listen_to_the_end();
+        Ok(status)
+    }
+
+    /// How it ended, if it did.
+    pub fn ended(&mut self) -> anyhow::Result<Option<process::ExitStatus>> {
+        Ok(self.process.try_wait()?)
+    }
+
+    /// Waits until it ends by itself.
+    pub async fn ends(&mut self) -> anyhow::Result<process::ExitStatus> {
+        let mut said = self.said.clone();
+        // The pipe closes with the process and its children.
+        let closed = async { while said.changed().await.is_ok() {} };
+        if tokio::time::timeout(PATIENCE, closed).await.is_err() {
+            bail!("{} does not end:\n{}", self.name, self.tail());
+        }
+        Ok(self.process.wait()?)
+    }
+
+    fn listen_to_the_end(&mut self) {
+        // A grandchild may hold the pipe open, so this is no `join`.
+        if let Some(listener) = self.listener.take()
+            && listener.is_finished()
+        {
+            let _ = listener.join();
+        }
+    }
+
+    fn tail(&self) -> String {
+        let lines = self.said.borrow();
+        lines[lines.len().saturating_sub(TAIL)..].join("\n")
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            eprintln!("--- the end of what {} said\n{}", self.name, self.tail());
+        }
+    }
+}
+
+/// A program of the project's own tools, else of the system.
+pub(crate) fn program(name: &str) -> PathBuf {
+    let own = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.tools/bin")).join(name);
+    if own.exists() { own } else { PathBuf::from(name) }
+}

@@ -1,0 +1,9 @@
+//! The real parts that the tests run on, each started on a free port in a folder of its own, and gone afterwards.
+
+mod child;
+mod nats;
+mod port;
+
+pub use child::Child;
+pub use nats::NatsServer;
+pub use port::Port;

@@ -1,0 +1,141 @@
+//! A nats-server with the settings of a private one: passwords, permissions, every message on the disk.
+
+use crate::{Child, Port, child::program};
+use eventlog::{ACCOUNTS, Nats, NatsConfig, server_config};
+use nix::sys::signal::Signal;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+use tempfile::TempDir;
+
+pub struct NatsServer {
+    folder: TempDir,
+    port: Port,
+    child: Option<Child>,
+    /// Where a test's log ends.
+    pub log_bytes_max: i64,
+}
+
+impl NatsServer {
+    pub async fn start() -> anyhow::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("cooperage-nats-").tempdir()?;
+        let port = Port::pick()?;
+        fs::create_dir(folder.path().join("keys"))?;
+        let password = |account: &str| format!("{account}-{:032x}", rand::random::<u128>());
+        let passwords: Vec<(&str, String)> = ACCOUNTS
+            .iter()
+            .map(|account| (account.name, password(account.name)))
+            .collect();
+        for (account, password) in &passwords {
+            fs::write(folder.path().join(format!("keys/{account}.password")), password)?;
+        }
+        let of = |account: &str| {
+            let known = passwords.iter().find(|(name, _)| *name == account);
+            known.map(|(_, password)| password.clone()).unwrap_or_default()
+        };
+        let store = folder.path().join("store");
+        let config = server_config(&port.address().to_string(), &store.to_string_lossy(), of);
+        fs::write(folder.path().join("nats.conf"), config)?;
+        let mut server = Self {
+            folder,
+            port,
+            child: None,
+            log_bytes_max: 1 << 30,
+        };
+        server.restart().await?;
+        Ok(server)
+    }
+
+    /// Starts it again on what it had stored; one that still runs is killed first.
+    pub async fn restart(&mut self) -> anyhow::Result<()> {
+        self.kill();
+        let child = Child::spawn(
+            "nats-server",
+            Command::new(program("nats-server"))
+                .arg("-c")
+                .arg(self.folder.path().join("nats.conf")),
+        )?;
+        child.says("Server is ready").await?;
+        self.child = Some(child);
+        Ok(())
+    }
+
+    /// kill -9
+    pub fn kill(&mut self) {
+        self.child = None;
+    }
+
+    /// Lets it finish what it does.
+    pub fn stop(&mut self) -> anyhow::Result<()> {
+        if let Some(mut child) = self.child.take() {
+            child.stop()?;
+        }
+        Ok(())
+    }
+
+    /// It stays connected and answers nothing until it is told to go on.
+    pub fn freeze(&self) -> anyhow::Result<()> {
+        self.signal(Signal::SIGSTOP)
+    }
+
+    pub fn go_on(&self) -> anyhow::Result<()> {
+        self.signal(Signal::SIGCONT)
+    }
+
+    fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        self.child.as_ref().map_or(Ok(()), |child| child.signal(signal))
+    }
+
+    pub fn url(&self) -> String {
+        format!("nats://{}", self.port.address())
+    }
+
+    /// The folder with a file per account.
+    pub fn passwords(&self) -> PathBuf {
+        self.folder.path().join("keys")
+    }
+
+    /// Where the streams lie.
+    pub fn store(&self) -> PathBuf {
+        self.folder.path().join("store")
+    }
+
+    pub fn config(&self, account: &str) -> anyhow::Result<NatsConfig> {
+        Ok(NatsConfig {
+            url: self.url(),
+            user: account.to_owned(),
+            password: fs::read_to_string(self.passwords().join(format!("{account}.password")))?,
+            replicas: 1,
+            log_bytes_max: self.log_bytes_max,
+            output_bytes_max: 1 << 28,
+        })
+    }
+
+    /// A connection of one service, with every stream there.
+    pub async fn connect(&self, account: &str) -> anyhow::Result<Nats> {
+        let config = self.config(account)?;
+        let nats = Nats::connect(&config).await?;
+        nats.prepare(&config).await?;
+        Ok(nats)
+    }
+
+    /// Copies what is stored, or puts a copy back. The server must not run.
+    pub fn copy_store(from: &Path, to: &Path) -> anyhow::Result<()> {
+        if to.exists() {
+            fs::remove_dir_all(to)?;
+        }
+        fs::create_dir_all(to)?;
+        for entry in fs::read_dir(from)? {
+            let entry = entry?;
+            let target = to.join(entry.file_name());
+            if entry.file_type()?.is_dir() {
+                Self::copy_store(&entry.path(), &target)?;
+            } else {
+                fs::copy(entry.path(), target)?;
+            }
+        }
+        Ok(())
+    }
+}
