@@ -4,6 +4,6 @@ mod image;
 mod name;
 mod workspace;
 
-pub(crate) use image::{Image, ImageCommand, ImageRefused};
-pub(crate) use name::{Name, NameCommand, NameKey, NameRefused};
-pub(crate) use workspace::{Workspace, WorkspaceCommand, WorkspaceRefused};
+pub(crate) use image::{Image, ImageCommand};
+pub(crate) use name::{Name, NameCommand, NameKey};
+pub(crate) use workspace::{Workspace, WorkspaceCommand};

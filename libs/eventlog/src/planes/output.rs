@@ -50,7 +50,9 @@ impl Output {
         let mut headers = HeaderMap::new();
         headers.insert(OFFSET, offset.to_string());
         let sent = self.0.context.publish_with_headers(subject(build), headers, text).await;
-        sent.map_err(LogError::unavailable)?.await.map_err(LogError::unavailable)?;
+        sent.map_err(LogError::unavailable)?
+            .await
+            .map_err(LogError::unavailable)?;
         Ok(next)
     }
 

@@ -172,7 +172,17 @@ async fn apply(view: &Opened, writer: &mut SqliteConnection, batch: &[Entry]) ->
                 }
                 return true;
             }
-            ViewError::Log(_) | ViewError::Json(_) => {
+            ViewError::File(cause) if may_heal(cause) => {
+                let cause = cause.to_string();
+                tracing::error!(error = &error as &dyn std::error::Error, view = name, "the view does not get on");
+                view.state.send_if_modified(|state| {
+                    let news = state.troubled.as_deref() != Some(&cause);
+                    state.troubled = Some(cause.as_str().into());
+                    news
+                });
+                sleep(RETRY_DELAY).await;
+            }
+            ViewError::Log(_) | ViewError::Json(_) | ViewError::File(_) => {
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
                     view = name,
@@ -182,20 +192,20 @@ async fn apply(view: &Opened, writer: &mut SqliteConnection, batch: &[Entry]) ->
                     .send_modify(|state| state.halted = Some(error.to_string().into()));
                 return false;
             }
-            ViewError::File(cause) => {
-                let cause = cause.to_string();
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    view = name,
-                    "the view does not get on"
-                );
-                view.state.send_if_modified(|state| {
-                    let news = state.troubled.as_deref() != Some(&cause);
-                    state.troubled = Some(cause.as_str().into());
-                    news
-                });
-                sleep(RETRY_DELAY).await;
-            }
         }
+    }
+}
+
+/// A full disk can be freed. A statement that fails on its own will fail again: that view is broken.
+fn may_heal(error: &sqlx::Error) -> bool {
+    // Busy, read-only, I/O error, full, can't open.
+    const CODES: [i64; 5] = [5, 8, 10, 13, 14];
+    match error {
+        sqlx::Error::Database(error) => {
+            let extended = error.code().and_then(|code| code.parse::<i64>().ok());
+            extended.is_some_and(|code| CODES.contains(&(code & 0xff)))
+        }
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => true,
+        _ => false,
     }
 }
