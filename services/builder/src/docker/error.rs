@@ -105,9 +105,8 @@ pub(crate) fn clean(message: &str) -> String {
 
 /// `failed to do request: Head "https://<registry>/v2/<name>/manifests/<tag>": <cause>`
 fn base_image(text: &str) -> Option<String> {
-    let (url, cause) = text
-        .strip_prefix("failed to do request: Head \"https://")?
-        .split_once("\": ")?;
+    let (_, request) = text.split_once("failed to do request: Head \"https://")?;
+    let (url, cause) = request.split_once("\": ")?;
     let (registry, rest) = url.split_once("/v2/")?;
     let (name, tag) = rest.split_once("/manifests/")?;
     Some(format!(

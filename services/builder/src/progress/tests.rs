@@ -303,8 +303,8 @@ fn the_journal_has_the_steps_that_a_user_wrote() {
     };
     let expected = [
         step("[build 1/3] FROM base", true, 0, ""),
-        step("[build 2/3] RUN b", false, 1500, "exit code: 1"),
         step("[stage-1 2/2] RUN c", false, 100, "cancelled"),
+        step("[build 2/3] RUN b", false, 1500, "exit code: 1"),
     ];
     assert_eq!(plain.steps(), expected);
 }
