@@ -1,0 +1,6 @@
+//! The notifier as a process of its own.
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    service::main(notifier::SERVICE).await
+}
