@@ -1,6 +1,11 @@
 //! The wire contract: every request, answer and event, generated from the `.proto` files beside this crate.
 
-#![expect(clippy::pedantic, reason = "generated code")]
+#![expect(
+    clippy::pedantic,
+    clippy::allow_attributes,
+    clippy::large_enum_variant,
+    reason = "generated code"
+)]
 
 pub mod catalog {
     pub mod v1 {

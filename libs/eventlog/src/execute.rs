@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-const ATTEMPTS_MAX: usize = 8;
+const ATTEMPTS_MAX: usize = 1000;
 const CATCH_UP: Duration = Duration::from_secs(3);
 /// Folds kept in memory.
 const FOLDS: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
@@ -124,7 +124,9 @@ impl<A: Aggregate> Default for Fold<A> {
 
 impl<A: Aggregate> Fold<A> {
     fn entry(&mut self, position: Position, envelope: &Envelope, events: &[A::Event]) {
-        events.iter().for_each(|event| self.state.evolve(event));
+        for event in events {
+            self.state.evolve(event);
+        }
         self.version = position;
         if self.requests.len() == REQUESTS {
             self.requests.pop_front();
@@ -157,6 +159,7 @@ struct Judgement {
 trait Judge: Send + Sync {
     fn stream(&self) -> &StreamId;
     async fn judge(&self, writer: &Writer, request: &Request, known: Known) -> Result<Judgement, ExecuteError>;
+    fn version(&self, writer: &Writer) -> Position;
     /// Brings the cached fold up to an entry that was just written.
     fn written(&self, writer: &Writer, position: Position, envelope: &Envelope);
 }
@@ -184,6 +187,10 @@ impl<A: Aggregate> Judge for Typed<A> {
                 .map(|events| events.iter().map(aggregate::Event::to_bytes).collect())
                 .map_err(|refusal| Box::new(refusal) as Box<dyn Refusal>),
         })
+    }
+
+    fn version(&self, writer: &Writer) -> Position {
+        writer.cached::<A>(&self.stream).map(|f| f.version).unwrap_or_default()
     }
 
     fn written(&self, writer: &Writer, position: Position, envelope: &Envelope) {
@@ -246,6 +253,10 @@ impl Writer {
         }
         // Writers of this process queue up, so that they don't race each other to the log.
         let _turns = self.turns(steps).await;
+        for step in steps {
+            let v = step.0.version(self);
+            let _ = self.view.reach(v, CATCH_UP).await;
+        }
         for attempt in 0..ATTEMPTS_MAX {
             let known = if attempt == 0 { Known::Cached } else { Known::Newest };
             let mut judgements = Vec::with_capacity(steps.len());
@@ -283,6 +294,7 @@ impl Writer {
                 );
             }
             if let Some(position) = self.append(request, steps, judgements).await? {
+                eprintln!("ATTEMPTS {attempt}");
                 return Ok((position, Outcome::Written));
             }
         }

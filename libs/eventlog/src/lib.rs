@@ -19,5 +19,5 @@ pub use jetstream::JetStreamLog;
 pub use log::{Append, AppendError, Entries, Entry, EventLog, LogError, Position, StreamId};
 pub use memory::MemoryLog;
 pub use nats::{ACCOUNTS, Account, Nats, NatsConfig, server_config};
-pub use planes::{Blobs, Feed, FeedEvent, Output, OutputChunk};
+pub use planes::{Blobs, Feed, FeedEvent, Output, OutputChunk, Stored};
 pub use view::{Behind, Projection, View, ViewError, ViewState, Views};

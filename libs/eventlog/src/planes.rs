@@ -4,7 +4,7 @@ mod blobs;
 mod feed;
 mod output;
 
-pub use blobs::Blobs;
+pub use blobs::{Blobs, Stored};
 pub use feed::{Feed, FeedEvent};
 pub use output::{Output, OutputChunk};
 

@@ -113,9 +113,8 @@ impl View {
             at: self.position(),
             wanted,
         };
-        let state = match tokio::time::timeout(within, reached).await {
-            Ok(Ok(state)) => state,
-            Ok(Err(_)) | Err(_) => return Err(late()),
+        let Ok(Ok(state)) = tokio::time::timeout(within, reached).await else {
+            return Err(late());
         };
         match &state.halted {
             Some(cause) if state.position < wanted => Err(Behind::Halted {

@@ -22,7 +22,7 @@ const AUDIENCE: &str = "cooperage";
 const LEEWAY_SECONDS: u64 = 60;
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
 /// A local token lives at most this long.
-pub const LIFETIME_MAX: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+pub const LIFETIME_MAX: Duration = Duration::from_hours(90 * 24);
 
 #[derive(Serialize, Deserialize)]
 struct Claims {
@@ -196,7 +196,7 @@ mod tests {
         let (ours, others) = (folder(), folder());
         let key = LocalKey::open(&ours).unwrap();
         let verifier = Verifier::open(&key.public()).unwrap();
-        let hour = Duration::from_secs(3_600);
+        let hour = Duration::from_hours(1);
         let now = Clock::system();
 
         let token = key.sign("ada", false, hour, &now).unwrap();

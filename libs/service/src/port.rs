@@ -152,5 +152,5 @@ async fn report(reporter: HealthReporter, health: Vec<(&'static str, View)>) {
         }
     });
     futures::future::join_all(each).await;
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }

@@ -118,6 +118,12 @@ impl From<ViewError> for Failure {
     }
 }
 
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self(outage(&*error.into_boxed_dyn_error()))
+    }
+}
+
 impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Self {
         Self(outage(&error))

@@ -8,7 +8,6 @@ mod domain;
 mod policy;
 mod view;
 
-
 use api::{HistoryApi, ImageApi, WorkspaceApi};
 use eventlog::Writer;
 use proto::catalog::v1::{

@@ -8,7 +8,7 @@ use eventlog::{Request, View, Writer};
 use service::World;
 use std::time::Duration;
 
-const EVERY: Duration = Duration::from_secs(60);
+const EVERY: Duration = Duration::from_mins(1);
 
 pub(crate) async fn free_released_names(world: World, view: View, writer: Writer) -> anyhow::Result<()> {
     let pass = || async {

@@ -20,7 +20,7 @@ use serde::Serialize;
 use sqlx::SqliteConnection;
 use std::collections::{BTreeMap, BTreeSet};
 
-pub struct CatalogProjection;
+pub(crate) struct CatalogProjection;
 
 const SCHEMA: &str = "
     CREATE TABLE image (id TEXT PRIMARY KEY, workspace TEXT NOT NULL, name TEXT NOT NULL, status INTEGER NOT NULL,

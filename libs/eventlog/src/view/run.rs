@@ -69,7 +69,7 @@ impl Views {
                 }
             }
             ready.send_replace(true);
-            std::future::pending().await
+            std::future::pending::<()>().await;
         };
         tokio::select! {
             () = self.feed(&*log, from, queues) => Ok(()),
@@ -174,7 +174,11 @@ async fn apply(view: &Opened, writer: &mut SqliteConnection, batch: &[Entry]) ->
             }
             ViewError::File(cause) if may_heal(cause) => {
                 let cause = cause.to_string();
-                tracing::error!(error = &error as &dyn std::error::Error, view = name, "the view does not get on");
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    view = name,
+                    "the view does not get on"
+                );
                 view.state.send_if_modified(|state| {
                     let news = state.troubled.as_deref() != Some(&cause);
                     state.troubled = Some(cause.as_str().into());

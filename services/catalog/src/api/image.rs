@@ -103,9 +103,7 @@ impl ImageApi {
             .image(&call.caller, &request.image, Right::Read)
             .await?;
         // Rights and tiles are two views, and one may be a moment ahead.
-        let tile = view::tile(&self.view, &located.image.to_string())
-            .await
-            .map_err(unreadable)?;
+        let tile = view::tile(&self.view, &located.image.to_string()).await?;
         let tile = tile.ok_or(Denied::NoSuchImage)?;
         Ok(GetImageResponse {
             image: Some(tile.image_for(located.right, self.world.access.internal_registry())),
@@ -133,9 +131,7 @@ impl ImageApi {
         };
         let limit = page(request.page_size)?;
         let [name, id] = read_token(&request.page_token)?.unwrap_or_default();
-        let tiles = view::tiles(&self.view, &filter, &(name, id), limit)
-            .await
-            .map_err(unreadable)?;
+        let tiles = view::tiles(&self.view, &filter, &(name, id), limit).await?;
         let is_full = i64::try_from(tiles.len()).is_ok_and(|length| length == limit);
         let next_page_token = match tiles.last() {
             Some(last) if is_full => format!("{}\n{}", last.sort_name(), last.id),
@@ -144,13 +140,13 @@ impl ImageApi {
         let mut images = Vec::with_capacity(tiles.len());
         let mut rights = std::collections::HashMap::new();
         for tile in &tiles {
-            let right = match rights.get(&tile.workspace) {
-                Some(right) => *right,
-                None => {
-                    let right = self.right_in(&call.caller, tile).await?;
-                    *rights.entry(tile.workspace.clone()).or_insert(right)
-                }
+            let known = rights.get(&tile.workspace).copied();
+            let right = if let Some(right) = known {
+                right
+            } else {
+                self.right_in(&call.caller, tile).await?
             };
+            rights.insert(tile.workspace.clone(), right);
             images.push(tile.image_for(right, self.world.access.internal_registry()));
         }
         Ok(ListImagesResponse {
@@ -266,11 +262,6 @@ fn expecting(command: Command, version: u64) -> Command {
         expected: (version != 0).then_some(Position(version)),
         ..command
     }
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "it is what map_err passes")]
-pub(super) fn unreadable(error: anyhow::Error) -> Failure {
-    service::outage(&*error.into_boxed_dyn_error()).into()
 }
 
 #[tonic::async_trait]

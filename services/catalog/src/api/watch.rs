@@ -1,6 +1,6 @@
 //! WatchImages: the tiles of a workspace as they are, then each that changes.
 
-use super::image::{ImageApi, unreadable};
+use super::image::ImageApi;
 use crate::view;
 use access::{Caller, Role};
 use eventlog::Position;
@@ -64,8 +64,7 @@ impl ImageApi {
                 .workspace(&watching.caller, &watching.workspace, Role::Participant)
                 .await?;
             let position = self.view.position();
-            let tiles = view::tiles_after(&self.view, &watching.workspace, watching.seen, BATCH).await;
-            let tiles = tiles.map_err(unreadable)?;
+            let tiles = view::tiles_after(&self.view, &watching.workspace, watching.seen, BATCH).await?;
             for tile in &tiles {
                 watching.seen = Position(tile.position);
                 // What was deleted before the watch began is not news.

@@ -1,6 +1,6 @@
 //! WorkspaceService.
 
-use super::{image::unreadable, read_token};
+use super::read_token;
 use crate::{
     domain::{Workspace, WorkspaceCommand},
     view,
@@ -64,9 +64,7 @@ impl WorkspaceApi {
             .workspace(&call.caller, &request.workspace, Role::Participant)
             .await?
             .to_string();
-        let mut found = view::workspaces(&self.view, None, Some(&id), "", 1)
-            .await
-            .map_err(unreadable)?;
+        let mut found = view::workspaces(&self.view, None, Some(&id), "", 1).await?;
         let workspace = found.pop().ok_or(Denied::NoSuchWorkspace)?;
         Ok(GetWorkspaceResponse {
             workspace: Some(workspace),
@@ -78,9 +76,7 @@ impl WorkspaceApi {
         let limit = page(request.page_size)?;
         let [after] = read_token(&request.page_token)?.unwrap_or_default();
         let user = (!call.caller.admin).then_some(call.caller.user.as_str());
-        let workspaces = view::workspaces(&self.view, user, None, &after, limit)
-            .await
-            .map_err(unreadable)?;
+        let workspaces = view::workspaces(&self.view, user, None, &after, limit).await?;
         let is_full = i64::try_from(workspaces.len()).is_ok_and(|length| length == limit);
         let next_page_token = workspaces
             .last()

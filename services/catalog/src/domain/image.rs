@@ -10,14 +10,14 @@ use proto::{
 const DESCRIPTION_LENGTH_MAX: usize = 4_096;
 
 #[derive(Debug, Clone, Default)]
-pub struct Image {
+pub(crate) struct Image {
     name: Option<ImageName>,
     description: String,
     deleted: bool,
 }
 
 #[derive(Debug, Clone)]
-pub enum ImageCommand {
+pub(crate) enum ImageCommand {
     Create {
         workspace: WorkspaceId,
         name: ImageName,
@@ -38,7 +38,7 @@ pub enum ImageCommand {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ImageRefused {
+pub(crate) enum ImageRefused {
     #[error("an image with this id exists, choose another id")]
     Exists,
     #[error("no such image, or it is not shared with you")]

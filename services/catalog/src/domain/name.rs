@@ -7,20 +7,23 @@ use proto::{
     events::NameEvent,
 };
 use sha2::{Digest as _, Sha256};
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 /// The hash of a normalised repository: a name never stands in a subject.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NameKey(String);
+pub(crate) struct NameKey(String);
 
 impl NameKey {
     /// `repository` is `registry/path`, with an empty registry for the internal one.
-    pub fn of(repository: &str) -> Self {
+    pub(crate) fn of(repository: &str) -> Self {
         let hash = Sha256::digest(repository);
-        Self(hash.iter().map(|byte| format!("{byte:02x}")).collect())
+        Self(hash.iter().fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        }))
     }
 
-    pub fn from_stream(key: &str) -> Self {
+    pub(crate) fn from_stream(key: &str) -> Self {
         Self(key.to_owned())
     }
 }
@@ -32,7 +35,7 @@ impl fmt::Display for NameKey {
 }
 
 #[derive(Debug, Clone, Default)]
-pub struct Name {
+pub(crate) struct Name {
     holder: Holder,
 }
 
@@ -48,7 +51,7 @@ enum Holder {
 }
 
 #[derive(Debug, Clone)]
-pub enum NameCommand {
+pub(crate) enum NameCommand {
     Take {
         image: ImageId,
         workspace: WorkspaceId,
@@ -64,7 +67,7 @@ pub enum NameCommand {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NameRefused {
+pub(crate) enum NameRefused {
     /// Says nothing of who holds it.
     #[error("the name is taken, choose another")]
     Taken,

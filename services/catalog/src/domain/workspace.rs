@@ -11,13 +11,13 @@ use std::collections::BTreeMap;
 const NAME_LENGTH_MAX: usize = 64;
 
 #[derive(Debug, Clone, Default)]
-pub struct Workspace {
+pub(crate) struct Workspace {
     exists: bool,
     members: BTreeMap<String, Role>,
 }
 
 #[derive(Debug, Clone)]
-pub enum WorkspaceCommand {
+pub(crate) enum WorkspaceCommand {
     Create { name: String, owner: String },
     AddMember { user: String, role: Role },
     SetMemberRole { user: String, role: Role },
@@ -25,7 +25,7 @@ pub enum WorkspaceCommand {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum WorkspaceRefused {
+pub(crate) enum WorkspaceRefused {
     #[error("a workspace's name has 1 to {NAME_LENGTH_MAX} characters, and no control characters")]
     Name,
     #[error("a member needs a user and a role")]

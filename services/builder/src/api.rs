@@ -1,0 +1,209 @@
+//! BuildService: a request becomes a command, a refusal a status.
+
+mod queue;
+mod stream;
+
+use crate::{
+    domain::{Builds, BuildsCommand},
+    policy::Engines,
+    view::{self, Row, Stage},
+};
+use access::{Located, Right};
+use eventlog::{Output, View, Writer};
+use futures::stream::BoxStream;
+use ids::{BuildId, Ulid};
+use proto::{
+    builder::v1::{
+        Build, CancelBuildRequest, CancelBuildResponse, GetBuildRequest, GetBuildResponse, GetQueueRequest,
+        GetQueueResponse, ListBuildsRequest, ListBuildsResponse, StartBuildRequest, StartBuildResponse,
+        StreamLogRequest, StreamLogResponse, WatchBuildRequest, WatchBuildResponse, build_service_server::BuildService,
+    },
+    catalog::v1::BuildOutcome,
+};
+use service::{Call, Failure, World, invalid, page, status, with_metadata};
+use tonic::{Code, Request, Response, Status};
+
+#[derive(Clone)]
+pub(crate) struct Api {
+    world: World,
+    view: View,
+    writer: Writer,
+    output: Output,
+    engines: Engines,
+}
+
+impl Api {
+    pub(crate) fn new(world: &World, view: &View, writer: &Writer, engines: &Engines) -> Self {
+        Self {
+            world: world.clone(),
+            view: view.clone(),
+            writer: writer.clone(),
+            output: world.nats.output(),
+            engines: engines.clone(),
+        }
+    }
+
+    async fn admit<T>(&self, request: Request<T>) -> Result<(Call, T), Failure> {
+        let call = self.world.admit(request.metadata(), &self.view).await?;
+        Ok((call, request.into_inner()))
+    }
+
+    /// The build that a request names; the newest when it names none.
+    async fn find(&self, located: &Located, build: &str) -> Result<Row, Failure> {
+        let image = located.image.to_string();
+        let found = if build.is_empty() {
+            view::newest(&self.view, &image).await
+        } else {
+            view::row(&self.view, &image, build).await
+        };
+        let none = || match build {
+            "" => status(Code::NotFound, "NO_SUCH_BUILD", "this image was never built, build it first"),
+            _ => status(Code::NotFound, "NO_SUCH_BUILD", "no such build of this image, `image builds` lists them"),
+        };
+        Ok(found?.ok_or_else(none)?)
+    }
+
+    fn show(&self, row: &Row) -> Build {
+        row.build(self.world.clock.now_ms(), self.world.access.internal_registry())
+    }
+
+    async fn start(&self, request: Request<StartBuildRequest>) -> Result<StartBuildResponse, Failure> {
+        let (call, request) = self.admit(request).await?;
+        let command = call.request(&self.world, &request.request_id)?;
+        let located = self.world.access.image(&call.caller, &request.image, Right::Owner).await?;
+        let image = located.image.to_string();
+        let ulid = Ulid::from_string(&command.id).map_err(|_| invalid("request_id", "expected a ULID"))?;
+        let build = BuildId::from_ulid(ulid);
+        // A repeated request is answered before anything else is judged.
+        if let Some(row) = view::row(&self.view, &image, &build.to_string()).await? {
+            return Ok(StartBuildResponse {
+                position: row.queued_at,
+                build: Some(self.show(&row)),
+            });
+        }
+        let options = request.options.unwrap_or_default();
+        if let Some(tag) = options.tags.iter().find(|tag| !access::is_tag(tag)) {
+            return Err(invalid("options.tags", format!("`{tag}` is not a tag")).into());
+        }
+        let saved = view::revision(&self.view, &image, None).await?;
+        let (current, _) = saved.ok_or_else(nothing_saved)?;
+        if let Some(expected) = request.expected_revision
+            && expected != current
+        {
+            let sentence = format!("revision {current} was saved since you looked (you had {expected}), look again");
+            let metadata = [("current", current.to_string())];
+            return Err(with_metadata(Code::Aborted, "STALE_REVISION", sentence, metadata).into());
+        }
+        let newest = view::newest(&self.view, &image).await?;
+        let queue = BuildsCommand::Queue {
+            build,
+            workspace: located.workspace,
+            revision: current,
+            options,
+            publication_open: newest.is_some_and(|row| row.stage() == Stage::Pushing),
+        };
+        let done = self.writer.execute::<Builds>(&command, &located.image, queue).await?;
+        self.world.reach(&self.view, done.position).await?;
+        let row = self.find(&located, &build.to_string()).await?;
+        Ok(StartBuildResponse {
+            position: done.position.0,
+            build: Some(self.show(&row)),
+        })
+    }
+
+    async fn cancel(&self, request: Request<CancelBuildRequest>) -> Result<CancelBuildResponse, Failure> {
+        let (call, request) = self.admit(request).await?;
+        let command = eventlog::Request {
+            urgent: true,
+            ..call.request(&self.world, &request.request_id)?
+        };
+        let located = self.world.access.image(&call.caller, &request.image, Right::Owner).await?;
+        let row = self.find(&located, &request.build).await?;
+        if row.outcome() == BuildOutcome::Succeeded {
+            let sentence = "the build is published already, there is nothing to cancel";
+            return Err(status(Code::FailedPrecondition, "ALREADY_PUBLISHED", sentence).into());
+        }
+        if row.stage() == Stage::Ended && !row.cancel_requested {
+            let sentence = "the build has ended, there is nothing to cancel";
+            return Err(status(Code::FailedPrecondition, "BUILD_ENDED", sentence).into());
+        }
+        let build: BuildId = row.id.parse().map_err(|error| invalid("build", error))?;
+        let cancel = BuildsCommand::RequestCancel { build };
+        let done = self.writer.execute::<Builds>(&command, &located.image, cancel).await?;
+        self.world.reach(&self.view, done.position).await?;
+        let row = self.find(&located, &row.id).await?;
+        Ok(CancelBuildResponse {
+            position: done.position.0,
+            build: Some(self.show(&row)),
+        })
+    }
+
+    async fn get(&self, request: Request<GetBuildRequest>) -> Result<GetBuildResponse, Failure> {
+        let (call, request) = self.admit(request).await?;
+        let located = self.world.access.any_image(&call.caller, &request.image).await?;
+        let row = self.find(&located, &request.build).await?;
+        let mut build = self.show(&row);
+        build.log_bytes = self.output.length(&row.id).await?.cast_signed();
+        Ok(GetBuildResponse { build: Some(build) })
+    }
+
+    async fn list(&self, request: Request<ListBuildsRequest>) -> Result<ListBuildsResponse, Failure> {
+        let (call, request) = self.admit(request).await?;
+        let located = self.world.access.any_image(&call.caller, &request.image).await?;
+        let before = match request.page_token.as_str() {
+            "" => i64::MAX,
+            token => token.parse().map_err(|_| invalid("page_token", "not a token that this call gave"))?,
+        };
+        let limit = page(request.page_size)?;
+        let rows = view::journal(&self.view, &located.image.to_string(), before, limit).await?;
+        let is_full = i64::try_from(rows.len()).is_ok_and(|length| length == limit);
+        let next_page_token = rows.last().filter(|_| is_full).map(|row| row.queued_at.to_string()).unwrap_or_default();
+        Ok(ListBuildsResponse {
+            builds: rows.iter().map(|row| self.show(row)).collect(),
+            next_page_token,
+        })
+    }
+}
+
+fn nothing_saved() -> Status {
+    let sentence = "nothing is saved for this image yet: save a Dockerfile or a git repository first";
+    status(Code::FailedPrecondition, "NOTHING_SAVED", sentence)
+}
+
+#[tonic::async_trait]
+impl BuildService for Api {
+    async fn start_build(&self, request: Request<StartBuildRequest>) -> Result<Response<StartBuildResponse>, Status> {
+        Ok(self.start(request).await.map(Response::new)?)
+    }
+
+    async fn cancel_build(&self, request: Request<CancelBuildRequest>) -> Result<Response<CancelBuildResponse>, Status> {
+        Ok(self.cancel(request).await.map(Response::new)?)
+    }
+
+    async fn get_build(&self, request: Request<GetBuildRequest>) -> Result<Response<GetBuildResponse>, Status> {
+        Ok(self.get(request).await.map(Response::new)?)
+    }
+
+    async fn list_builds(&self, request: Request<ListBuildsRequest>) -> Result<Response<ListBuildsResponse>, Status> {
+        Ok(self.list(request).await.map(Response::new)?)
+    }
+
+    type StreamLogStream = BoxStream<'static, Result<StreamLogResponse, Status>>;
+
+    async fn stream_log(&self, request: Request<StreamLogRequest>) -> Result<Response<Self::StreamLogStream>, Status> {
+        Ok(self.log(request).await.map(Response::new)?)
+    }
+
+    type WatchBuildStream = BoxStream<'static, Result<WatchBuildResponse, Status>>;
+
+    async fn watch_build(
+        &self,
+        request: Request<WatchBuildRequest>,
+    ) -> Result<Response<Self::WatchBuildStream>, Status> {
+        Ok(self.watch(request).await.map(Response::new)?)
+    }
+
+    async fn get_queue(&self, request: Request<GetQueueRequest>) -> Result<Response<GetQueueResponse>, Status> {
+        Ok(self.queue(request).await.map(Response::new)?)
+    }
+}

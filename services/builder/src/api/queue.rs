@@ -1,0 +1,52 @@
+//! GetQueue: what waits, in which order, and why.
+
+use super::Api;
+use crate::{
+    policy,
+    view::{self, Stage},
+};
+use access::Role;
+use proto::builder::v1::{GetQueueRequest, GetQueueResponse, QueuedBuild};
+use service::{Failure, timestamp};
+use tonic::Request;
+
+impl Api {
+    /// Places count everybody's builds; those of others show no image.
+    pub(super) async fn queue(&self, request: Request<GetQueueRequest>) -> Result<GetQueueResponse, Failure> {
+        let (call, request) = self.admit(request).await?;
+        let visible = if request.workspace.is_empty() {
+            self.world.access.visible_workspaces(&call.caller).await?
+        } else {
+            let one = self.world.access.workspace(&call.caller, &request.workspace, Role::Participant).await?;
+            Some(vec![one.to_string()])
+        };
+        let is_visible = |workspace: &String| visible.as_ref().is_none_or(|visible| visible.contains(workspace));
+        let rows = view::waiting_or_running(&self.view).await?;
+        let slots = self.world.config.builder.slots;
+        let (running, waiting): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.stage() == Stage::Running);
+        let busy = running.len();
+        let reason = self.engines.trouble().unwrap_or_else(|| {
+            if busy >= slots { format!("{busy} of {slots} slots are busy") } else { "it is about to start".to_owned() }
+        });
+        let ordered = policy::in_turn(&running, waiting);
+        let shown = |row: &view::Row, place: usize, reason: &str| QueuedBuild {
+            build: row.id.clone(),
+            image: row.image.clone(),
+            place: u32::try_from(place).unwrap_or(u32::MAX),
+            reason: reason.to_owned(),
+            queued: timestamp(row.queued_ms()),
+        };
+        let running = running.iter().map(|row| (row, 0, ""));
+        let waiting = ordered.iter().enumerate().map(|(index, row)| (row, index + 1, reason.as_str()));
+        let builds = running
+            .chain(waiting)
+            .filter(|(row, ..)| is_visible(&row.workspace))
+            .map(|(row, place, reason)| shown(row, place, reason))
+            .collect();
+        Ok(GetQueueResponse {
+            builds,
+            slots: u32::try_from(slots).unwrap_or(u32::MAX),
+            busy: u32::try_from(busy).unwrap_or(u32::MAX),
+        })
+    }
+}

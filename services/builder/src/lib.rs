@@ -1,0 +1,34 @@
+//! Turns a saved revision into an image: the queue, the engine, the logs, the journal.
+//!
+//! It owns the streams `builds.<image>`. Its part of a build ends with assembled, failed, cancelled or lost; what is
+//! assembled is published by the registry-pusher.
+
+mod api;
+pub mod context;
+pub mod docker;
+mod domain;
+pub mod git;
+mod policy;
+pub mod progress;
+mod run;
+mod view;
+
+use eventlog::Writer;
+use proto::builder::v1::build_service_server::BuildServiceServer;
+use service::{Process, Service, World};
+
+pub const SERVICE: Service = Service {
+    name: "builder",
+    start,
+};
+
+pub fn start(world: &World, process: Process) -> Process {
+    let view = world.views.open(view::BuilderProjection);
+    let writer = Writer::new(world.log.clone(), view.clone(), world.clock.clone());
+    let engines = policy::Engines::default();
+    let api = api::Api::new(world, &view, &writer, &engines);
+    let builder = policy::Builder::new(world, &view, &writer, &engines);
+    process
+        .serving(&view, BuildServiceServer::new(api))
+        .running("build what waits", builder.run())
+}

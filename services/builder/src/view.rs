@@ -1,0 +1,211 @@
+//! The journal of builds, what waits and runs, and the revisions that builds are made from.
+//!
+//! A batch loads the rows that it touches, folds them in memory, and writes them back with one statement.
+
+mod queries;
+mod row;
+
+pub(crate) use queries::{
+    image_deleted, is_known_attempt, journal, needed_artifacts, newest, owned_by, revision, row, waiting_or_running,
+};
+pub(crate) use row::{Row, Stage};
+
+use async_trait::async_trait;
+use eventlog::{Entry, Projection, ViewError};
+use ids::BuildId;
+use prost::Message as _;
+use proto::events::{BuildsEvent, ImageEvent, RepositoryEvent, SpecEvent};
+use serde::Serialize;
+use sqlx::SqliteConnection;
+use std::collections::{BTreeMap, BTreeSet};
+
+pub(crate) struct BuilderProjection;
+
+const SCHEMA: &str = "
+    CREATE TABLE build (id TEXT PRIMARY KEY, image TEXT NOT NULL, queued_at INTEGER NOT NULL, stage INTEGER NOT NULL,
+        position INTEGER NOT NULL, row TEXT NOT NULL);
+    CREATE INDEX build_journal ON build (image, queued_at);
+    CREATE INDEX build_active ON build (stage, queued_at) WHERE stage < 4;
+
+    CREATE TABLE image (id TEXT PRIMARY KEY, workspace TEXT NOT NULL, deleted INTEGER NOT NULL);
+
+    CREATE TABLE revision (image TEXT NOT NULL, number INTEGER NOT NULL, spec BLOB NOT NULL,
+        PRIMARY KEY (image, number)) WITHOUT ROWID;
+";
+
+#[async_trait]
+impl Projection for BuilderProjection {
+    fn name(&self) -> &'static str {
+        "builder"
+    }
+
+    fn schema(&self) -> &'static str {
+        SCHEMA
+    }
+
+    fn keeps(&self) -> &'static [&'static str] {
+        &["builds"]
+    }
+
+    async fn apply(&self, view: &mut SqliteConnection, batch: &[Entry]) -> Result<(), ViewError> {
+        let mut changes = Changes::default();
+        for entry in batch {
+            match entry.stream.category.as_str() {
+                "builds" => changes.builds.push((entry, entry.events()?)),
+                "repository" => changes.publications.push((entry, entry.events()?)),
+                "image" => {
+                    for event in entry.events::<ImageEvent>()? {
+                        changes.image(&entry.stream.key, &event);
+                    }
+                }
+                "spec" => {
+                    for event in entry.events::<SpecEvent>()? {
+                        if let SpecEvent::RevisionSaved(saved) = event {
+                            let spec = saved.spec.unwrap_or_default().encode_to_vec();
+                            changes.revisions.push((entry.stream.key.clone(), saved.number, spec));
+                        }
+                    }
+                }
+                _ => (),
+            }
+        }
+        changes.store(view).await
+    }
+}
+
+/// What a batch says, sorted by table.
+#[derive(Default)]
+struct Changes<'a> {
+    builds: Vec<(&'a Entry, Vec<BuildsEvent>)>,
+    publications: Vec<(&'a Entry, Vec<RepositoryEvent>)>,
+    images: BTreeMap<String, ImageRow>,
+    revisions: Vec<(String, u32, Vec<u8>)>,
+}
+
+#[derive(Default, Serialize)]
+struct ImageRow {
+    id: String,
+    workspace: String,
+    deleted: bool,
+}
+
+impl Changes<'_> {
+    fn image(&mut self, id: &str, event: &ImageEvent) {
+        let workspace = match event {
+            ImageEvent::Created(event) => event.workspace.unwrap_or_default().to_string(),
+            ImageEvent::Deleted(_) => String::new(),
+            ImageEvent::Renamed(_) | ImageEvent::Described(_) => return,
+        };
+        let row = self.images.entry(id.to_owned()).or_default();
+        id.clone_into(&mut row.id);
+        row.deleted |= workspace.is_empty();
+        if !workspace.is_empty() {
+            row.workspace = workspace;
+        }
+    }
+
+    async fn store(self, view: &mut SqliteConnection) -> Result<(), ViewError> {
+        if !self.images.is_empty() {
+            let rows: Vec<&ImageRow> = self.images.values().collect();
+            sqlx::query(
+                "INSERT INTO image SELECT value->>'id', value->>'workspace', value->>'deleted' FROM json_each(?)
+                 WHERE true ON CONFLICT (id) DO UPDATE SET deleted = max(deleted, excluded.deleted)",
+            )
+            .bind(serde_json::to_string(&rows)?)
+            .execute(&mut *view)
+            .await?;
+        }
+        for rows in self.revisions.chunks(100) {
+            let values = vec!["(?, ?, ?)"; rows.len()].join(", ");
+            let mut insert = sqlx::query(sqlx::AssertSqlSafe(format!("INSERT INTO revision VALUES {values}")));
+            for (image, number, spec) in rows {
+                insert = insert.bind(image).bind(number).bind(&spec[..]);
+            }
+            insert.execute(&mut *view).await?;
+        }
+        self.store_builds(view).await
+    }
+
+    async fn store_builds(&self, view: &mut SqliteConnection) -> Result<(), ViewError> {
+        let in_builds = self.builds.iter().flat_map(|(_, events)| events.iter().filter_map(row::build_of));
+        let in_publications =
+            self.publications.iter().flat_map(|(_, events)| events.iter().filter_map(row::published_build_of));
+        let ids: BTreeSet<String> = in_builds.chain(in_publications).map(|build: BuildId| build.to_string()).collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let mut rows = load(view, &ids).await?;
+        // The order of the log, over both categories.
+        let builds = self.builds.iter().map(|(entry, events)| (entry.position, Either::Builds(entry, events)));
+        let publications =
+            self.publications.iter().map(|(entry, events)| (entry.position, Either::Publications(entry, events)));
+        let mut entries: Vec<_> = builds.chain(publications).collect();
+        entries.sort_by_key(|(position, _)| *position);
+        for (_, entry) in entries {
+            match entry {
+                Either::Builds(entry, events) => {
+                    for event in events {
+                        if let Some(build) = row::build_of(event) {
+                            rows.entry(build.to_string()).or_default().builds(entry, event);
+                        }
+                    }
+                }
+                Either::Publications(entry, events) => {
+                    for event in events {
+                        if let Some(build) = row::published_build_of(event) {
+                            rows.entry(build.to_string()).or_default().publication(entry, event);
+                        }
+                    }
+                }
+            }
+        }
+        store_rows(view, &rows).await
+    }
+}
+
+enum Either<'a> {
+    Builds(&'a Entry, &'a [BuildsEvent]),
+    Publications(&'a Entry, &'a [RepositoryEvent]),
+}
+
+async fn load(view: &mut SqliteConnection, ids: &BTreeSet<String>) -> Result<BTreeMap<String, Row>, ViewError> {
+    let found: Vec<(String, String)> =
+        sqlx::query_as("SELECT id, row FROM build WHERE id IN (SELECT value FROM json_each(?))")
+            .bind(serde_json::to_string(ids)?)
+            .fetch_all(view)
+            .await?;
+    let parse = |(id, row): (String, String)| Ok((id, serde_json::from_str(&row)?));
+    found.into_iter().map(parse).collect()
+}
+
+async fn store_rows(view: &mut SqliteConnection, rows: &BTreeMap<String, Row>) -> Result<(), ViewError> {
+    #[derive(Serialize)]
+    struct Columns<'a> {
+        id: &'a str,
+        image: &'a str,
+        queued_at: u64,
+        stage: i32,
+        position: u64,
+        row: String,
+    }
+    let mut columns = Vec::with_capacity(rows.len());
+    for (id, row) in rows {
+        columns.push(Columns {
+            id,
+            image: &row.image,
+            queued_at: row.queued_at,
+            stage: row.stage() as i32,
+            position: row.position,
+            row: serde_json::to_string(row)?,
+        });
+    }
+    sqlx::query(
+        "INSERT INTO build SELECT value->>'id', value->>'image', value->>'queued_at', value->>'stage',
+         value->>'position', value->>'row' FROM json_each(?) WHERE true
+         ON CONFLICT (id) DO UPDATE SET stage = excluded.stage, position = excluded.position, row = excluded.row",
+    )
+    .bind(serde_json::to_string(&columns)?)
+    .execute(view)
+    .await?;
+    Ok(())
+}

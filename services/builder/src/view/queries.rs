@@ -1,0 +1,103 @@
+//! What the calls and the policies ask of the view.
+
+use super::{Row, Stage};
+use eventlog::View;
+use prost::Message as _;
+use proto::editor::v1::BuildSpec;
+
+fn parse(rows: &[String]) -> anyhow::Result<Vec<Row>> {
+    rows.iter().map(|row| Ok(serde_json::from_str(row)?)).collect()
+}
+
+/// One build of an image.
+pub(crate) async fn row(view: &View, image: &str, build: &str) -> anyhow::Result<Option<Row>> {
+    let rows: Vec<String> = sqlx::query_scalar("SELECT row FROM build WHERE id = ? AND image = ?")
+        .bind(build)
+        .bind(image)
+        .fetch_all(view.rows())
+        .await?;
+    Ok(parse(&rows)?.pop())
+}
+
+/// The newest build of an image.
+pub(crate) async fn newest(view: &View, image: &str) -> anyhow::Result<Option<Row>> {
+    Ok(journal(view, image, i64::MAX, 1).await?.pop())
+}
+
+/// An image's builds, newest first, those asked for before a position.
+pub(crate) async fn journal(view: &View, image: &str, before: i64, limit: i64) -> anyhow::Result<Vec<Row>> {
+    let rows: Vec<String> = sqlx::query_scalar(
+        "SELECT row FROM build WHERE image = ? AND queued_at < ? ORDER BY queued_at DESC LIMIT ?",
+    )
+    .bind(image)
+    .bind(before)
+    .bind(limit)
+    .fetch_all(view.rows())
+    .await?;
+    parse(&rows)
+}
+
+/// Every build that has not ended, oldest first.
+async fn active(view: &View) -> anyhow::Result<Vec<Row>> {
+    let rows: Vec<String> = sqlx::query_scalar("SELECT row FROM build WHERE stage < 4 ORDER BY queued_at")
+        .fetch_all(view.rows())
+        .await?;
+    parse(&rows)
+}
+
+/// What the builder has to do with: waiting and running.
+pub(crate) async fn waiting_or_running(view: &View) -> anyhow::Result<Vec<Row>> {
+    let mut rows = active(view).await?;
+    rows.retain(|row| row.stage() < Stage::Pushing);
+    Ok(rows)
+}
+
+/// What a worker had under way.
+pub(crate) async fn owned_by(view: &View, worker: &str) -> anyhow::Result<Vec<Row>> {
+    let mut rows = active(view).await?;
+    rows.retain(|row| row.stage() == Stage::Running && row.worker == worker);
+    Ok(rows)
+}
+
+/// A saved revision's spec with its number; the newest when no number is given.
+pub(crate) async fn revision(view: &View, image: &str, number: Option<u32>) -> anyhow::Result<Option<(u32, BuildSpec)>> {
+    let found: Option<(u32, Vec<u8>)> = sqlx::query_as(
+        "SELECT number, spec FROM revision WHERE image = ?1 AND (?2 IS NULL OR number = ?2)
+         ORDER BY number DESC LIMIT 1",
+    )
+    .bind(image)
+    .bind(number)
+    .fetch_optional(view.rows())
+    .await?;
+    Ok(found.map(|(number, spec)| Ok::<_, prost::DecodeError>((number, BuildSpec::decode(&*spec)?))).transpose()?)
+}
+
+/// Whether an image is gone; its builds end with it.
+pub(crate) async fn image_deleted(view: &View, image: &str) -> anyhow::Result<bool> {
+    let deleted: Option<bool> =
+        sqlx::query_scalar("SELECT deleted FROM image WHERE id = ?").bind(image).fetch_optional(view.rows()).await?;
+    Ok(deleted.unwrap_or_default())
+}
+
+/// The attempts whose images an open publication, or one that may be opened again, still needs, as the tags of the
+/// artifacts have them.
+pub(crate) async fn needed_artifacts(view: &View) -> anyhow::Result<Vec<String>> {
+    let rows: Vec<String> =
+        sqlx::query_scalar("SELECT row FROM build WHERE stage = 3 OR row->>'retryable'").fetch_all(view.rows()).await?;
+    let tag = |row: &Row| format!("{}-{}", tag_of(&row.id), row.attempt);
+    Ok(parse(&rows)?.iter().map(tag).collect())
+}
+
+/// Whether an artifact's tag is of a build that this log knows: engines are shared with other installations.
+pub(crate) async fn is_known_attempt(view: &View, tag: &str) -> anyhow::Result<bool> {
+    let build = tag.split('-').next().unwrap_or_default().to_uppercase();
+    let known: Option<i64> = sqlx::query_scalar("SELECT 1 FROM build WHERE id = 'bld_' || ?")
+        .bind(build)
+        .fetch_optional(view.rows())
+        .await?;
+    Ok(known.is_some())
+}
+
+fn tag_of(build: &str) -> String {
+    build.trim_start_matches("bld_").to_lowercase()
+}
