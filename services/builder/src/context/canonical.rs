@@ -5,6 +5,7 @@ use std::{
     io::{self, BufWriter, Read, Write},
 };
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::{
@@ -18,7 +19,7 @@ const NAMES_MAX: usize = 64 * 1024 * 1024;
 /// Above that, `.dockerignore` is not a list of patterns.
 const IGNORE_MAX: u64 = 1024 * 1024;
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Limits {
     /// Of all files together, expanded.
     pub bytes: u64,

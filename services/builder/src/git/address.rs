@@ -1,0 +1,146 @@
+//! Which addresses may be dialled for a stranger: public ones, by the registries of IANA.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs},
+    time::Duration,
+};
+
+use super::GitRefused;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Looks the host up once and answers an address that takes connections. If only one of its addresses is not
+/// public, it is refused: whoever answers so may answer otherwise the next time.
+pub(super) fn reachable(host: &str, port: u16, allow_loopback: bool) -> Result<SocketAddr, GitRefused> {
+    let unreachable = |cause: String| GitRefused::Unreachable {
+        host: host.to_owned(),
+        cause,
+    };
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let found = (bare, port)
+        .to_socket_addrs()
+        .map_err(|_| unreachable("the name is not known".to_owned()))?;
+    let addresses: Vec<SocketAddr> = found.collect();
+    let allowed = |address: &SocketAddr| is_public(address.ip()) || (allow_loopback && address.ip().is_loopback());
+    if !addresses.iter().all(allowed) {
+        return Err(GitRefused::NotPublic { host: host.to_owned() });
+    }
+    let mut cause = "the name has no address".to_owned();
+    for address in addresses {
+        match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
+            Ok(_) => return Ok(address),
+            Err(error) => cause = error.kind().to_string(),
+        }
+    }
+    Err(unreachable(cause))
+}
+
+fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => is_public_v4(address),
+        IpAddr::V6(address) => is_public_v6(address),
+    }
+}
+
+/// `iana-ipv4-special-registry`, and what is no single host.
+fn is_public_v4(address: Ipv4Addr) -> bool {
+    let [a, b, c, _] = address.octets();
+    let special = matches!(
+        (a, b, c),
+        (0 | 10 | 127 | 224.., _, _)
+            | (100, 64..128, _)
+            | (169, 254, _)
+            | (172, 16..32, _)
+            | (192, 168, _)
+            | (198, 18 | 19, _)
+            | (192, 0, 0 | 2)
+            | (192, 88, 99)
+            | (198, 51, 100)
+            | (203, 0, 113)
+    );
+    !special
+}
+
+/// `iana-ipv6-special-registry`: only `2000::/3` is given out, and of that not all; addresses that carry an IPv4
+/// address are as public as that one.
+fn is_public_v6(address: Ipv6Addr) -> bool {
+    let segments = address.segments();
+    let inner = || {
+        let [.., first, second, third, fourth] = address.octets();
+        is_public_v4(Ipv4Addr::new(first, second, third, fourth))
+    };
+    match (segments[0], segments[1]) {
+        // mapped
+        (0, 0) if segments[2..6] == [0, 0, 0, 0xffff] => inner(),
+        // NAT64
+        (0x64, 0xff9b) if segments[2..6] == [0; 4] => inner(),
+        // protocol assignments (Teredo among them), documentation, 6to4
+        (0x2001, ..0x200 | 0xdb8) | (0x2002, _) | (0x3fff, ..0x1000) => false,
+        (0x2000..0x4000, _) => true,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_public_addresses_pass() {
+        for public in [
+            "1.1.1.1",
+            "172.32.0.1",
+            "100.128.0.1",
+            "2606:4700::1",
+            "::ffff:1.1.1.1",
+            "64:ff9b::101:101",
+        ] {
+            assert!(is_public(public.parse().unwrap()), "{public}");
+        }
+        let special = [
+            "0.0.0.0",
+            "10.1.2.3",
+            "127.0.0.1",
+            "169.254.169.254",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.168.1.1",
+            "100.64.0.1",
+            "192.0.2.1",
+            "198.18.0.1",
+            "203.0.113.9",
+            "224.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::ffff:10.0.0.1",
+            "::127.0.0.1",
+            "64:ff9b::7f00:1",
+            "fc00::1",
+            "fd00::1",
+            "fe80::1",
+            "ff02::1",
+            "2001:db8::1",
+            "2002:7f00:1::",
+            "2001::1",
+            "3fff::1",
+            "64:ff9b:1::1",
+        ];
+        for special in special {
+            assert!(!is_public(special.parse().unwrap()), "{special}");
+        }
+    }
+
+    #[test]
+    fn a_host_that_is_this_machine_is_refused_without_a_connection() {
+        for host in ["127.0.0.1", "localhost", "[::1]", "0.0.0.0"] {
+            let refused = reachable(host, 1, false).unwrap_err();
+            assert_eq!(refused.reason(), "GIT_HOST_NOT_PUBLIC", "{host}");
+        }
+        let refused = reachable("127.0.0.1", 1, true).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "could not reach the git host 127.0.0.1: connection refused"
+        );
+    }
+}

@@ -1,0 +1,54 @@
+//! The child's side: one job, one answer, and the archive.
+
+use std::{
+    env,
+    io::{self, BufRead, Read, Write},
+    process::{self, ExitCode},
+    thread,
+};
+
+use super::{Answer, GitRefused, Job, remote, tree};
+
+pub(super) const ARGUMENT: &str = "__git-context";
+
+/// Does the child's work when the program was started for it. `main` of every program that fetches calls this before
+/// anything else, and ends with the code that it answers.
+pub fn child_main() -> Option<ExitCode> {
+    (env::args().nth(1).as_deref() == Some(ARGUMENT)).then(|| match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        // nobody reads; the exit code is all that can be told
+        Err(_) => ExitCode::FAILURE,
+    })
+}
+
+fn run() -> io::Result<()> {
+    let mut line = String::new();
+    io::stdin().lock().read_line(&mut line)?;
+    let job: Job = serde_json::from_str(&line)?;
+    // the parent keeps this pipe open as long as it lives: its end is the only sign that a killed parent leaves
+    thread::Builder::new().spawn(|| {
+        let _ = io::stdin().lock().read(&mut [0]);
+        process::exit(1);
+    })?;
+    let mut out = io::stdout().lock();
+    match work(&job) {
+        Ok((repository, export)) => {
+            let (commit, tree, notices) = (export.commit.clone(), export.tree.clone(), export.notices.clone());
+            answer(&mut out, &Answer::Fetched { commit, tree, notices })?;
+            tree::write(&repository, &export, &mut out)
+        }
+        Err(refused) => answer(&mut out, &Answer::Refused(refused)),
+    }
+}
+
+fn work(job: &Job) -> Result<(git2::Repository, tree::Export), GitRefused> {
+    let (repository, commit) = remote::fetch(job)?;
+    let export = tree::export(&repository, commit, &job.source.directory, &job.limits.context)?;
+    Ok((repository, export))
+}
+
+fn answer(out: &mut impl Write, answer: &Answer) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, answer)?;
+    out.write_all(b"\n")?;
+    out.flush()
+}

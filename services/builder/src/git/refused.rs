@@ -1,0 +1,101 @@
+//! Why a repository cannot be a context. It crosses a process boundary, so causes are text.
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::context::ContextRefused;
+
+#[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
+pub enum GitRefused {
+    #[error("'{url}' is not the address of a repository; write https://host/path")]
+    Address { url: String },
+    #[error("'{scheme}' is not allowed for repositories; write an https address")]
+    Scheme { scheme: String },
+    #[error("the address of the repository contains a user name or a password; leave them out")]
+    Userinfo,
+    #[error("the {what} is given in the address and beside it; give it once")]
+    Twice { what: String },
+    #[error("'{reference}' cannot be the name of a branch, a tag or a commit; correct it")]
+    Reference { reference: String },
+    #[error("'{directory}' leaves the repository; name a directory in it by a relative path without '..'")]
+    Directory { directory: String },
+    #[error("the git host {host} has no public address; name one that is reachable from everywhere")]
+    NotPublic { host: String },
+    #[error("could not reach the git host {host}: {cause}")]
+    Unreachable { host: String, cause: String },
+    #[error("the git host {host} did not send the repository within {seconds} seconds; try again")]
+    TimedOut { host: String, seconds: u64 },
+    #[error("the git host wants to lead elsewhere: {cause}; write the address that it leads to")]
+    Redirected { cause: String },
+    #[error("there is no repository at {url} that can be read without credentials; correct the address")]
+    NotFound { url: String },
+    #[error("the repository {url} is empty; push a commit first")]
+    Empty { url: String },
+    #[error("the repository {url} has no branch, tag or full commit id '{reference}'; correct it")]
+    NoSuchReference { url: String, reference: String },
+    #[error("the repository has no directory '{directory}' at commit {commit}; correct it")]
+    NoSuchDirectory { directory: String, commit: String },
+    #[error(
+        "there is no file '{path}' in the repository at commit {commit}; add it, or name the directory that has one"
+    )]
+    NoDockerfile { path: String, commit: String },
+    #[error("the repository is larger than {limit} bytes, and the download was stopped there; use a smaller one")]
+    TooLarge { limit: u64 },
+    /// What is wrong with the directory as a context.
+    #[error("{sentence}")]
+    Context { reason: String, sentence: String },
+    #[error("the repository could not be read: {cause}")]
+    Broken { cause: String },
+    #[error("the repository could not be fetched: {cause}; try again")]
+    Worker { cause: String },
+}
+
+impl GitRefused {
+    /// A fixed word for programs.
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Address { .. } | Self::Twice { .. } => "GIT_URL",
+            Self::Scheme { .. } => "GIT_URL_SCHEME",
+            Self::Userinfo => "GIT_URL_CREDENTIALS",
+            Self::Reference { .. } | Self::NoSuchReference { .. } => "GIT_REF",
+            Self::Directory { .. } | Self::NoSuchDirectory { .. } => "GIT_DIRECTORY",
+            Self::NotPublic { .. } => "GIT_HOST_NOT_PUBLIC",
+            Self::Unreachable { .. } => "GIT_HOST_UNREACHABLE",
+            Self::TimedOut { .. } => "GIT_TIMEOUT",
+            Self::Redirected { .. } => "GIT_REDIRECT",
+            Self::NotFound { .. } => "GIT_NOT_FOUND",
+            Self::Empty { .. } => "GIT_EMPTY",
+            Self::NoDockerfile { .. } => "GIT_NO_DOCKERFILE",
+            Self::TooLarge { .. } => "GIT_TOO_LARGE",
+            Self::Context { reason, .. } => reason,
+            Self::Broken { .. } => "GIT_BROKEN",
+            Self::Worker { .. } => "GIT_WORKER",
+        }
+    }
+
+    /// Whether the same request may go well later.
+    pub fn retryable(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Worker { .. }
+        )
+    }
+}
+
+impl From<ContextRefused> for GitRefused {
+    fn from(refused: ContextRefused) -> Self {
+        Self::Context {
+            reason: refused.reason().to_owned(),
+            sentence: refused.to_string(),
+        }
+    }
+}
+
+/// Errors of libgit2 that have no better name here.
+impl From<git2::Error> for GitRefused {
+    fn from(error: git2::Error) -> Self {
+        Self::Broken {
+            cause: error.message().to_owned(),
+        }
+    }
+}

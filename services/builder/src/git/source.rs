@@ -1,0 +1,278 @@
+//! Where a context lies in a repository, in one normal form: address, ref, directory.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use super::GitRefused;
+
+const URL_MAX: usize = 2048;
+const REFERENCE_MAX: usize = 255;
+const DIRECTORY_MAX: usize = 1024;
+
+/// Made by [`normalize`] only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GitSource {
+    /// `https://host/path`, without anything behind.
+    pub url: String,
+    /// A branch, a tag, a full commit id, or a name that begins with `refs/`; empty: the remote's HEAD.
+    pub reference: String,
+    /// Relative, with slashes; empty: the root.
+    pub directory: String,
+}
+
+/// As Docker writes it: `URL#ref:directory`.
+impl fmt::Display for GitSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.url)?;
+        if !self.reference.is_empty() || !self.directory.is_empty() {
+            write!(f, "#{}", self.reference)?;
+        }
+        if !self.directory.is_empty() {
+            write!(f, ":{}", self.directory)?;
+        }
+        Ok(())
+    }
+}
+
+/// Understands `URL#ref:directory` and the `/tree/REF/DIR` address of a forge's page. What stands in the address may
+/// not be given beside it as well.
+pub fn normalize(address: &str, reference: &str, directory: &str) -> Result<GitSource, GitRefused> {
+    let address = address.trim();
+    let mut url = parse(address)?;
+    let bad = || GitRefused::Address {
+        url: address.to_owned(),
+    };
+    let fragment = url.fragment().map(decode).unwrap_or_default();
+    let (mut inner_reference, mut inner_directory) = match fragment.split_once(':') {
+        Some((reference, directory)) => (reference.to_owned(), directory.to_owned()),
+        None => (fragment, String::new()),
+    };
+    url.set_fragment(None);
+    let path = url.path().to_owned();
+    if let Some((repository, reference, directory)) = page(&path) {
+        if !inner_reference.is_empty() || !inner_directory.is_empty() {
+            return Err(bad());
+        }
+        url.set_query(None);
+        url.set_path(repository);
+        (inner_reference, inner_directory) = (decode(reference), decode(directory));
+    }
+    if url.query().is_some() || url.path().trim_matches('/').is_empty() {
+        return Err(bad());
+    }
+    let reference = once("ref", reference, &inner_reference)?;
+    let directory = once("directory", directory, &inner_directory)?;
+    Ok(GitSource {
+        url: url.as_str().trim_end_matches('/').to_owned(),
+        reference: checked_reference(reference)?,
+        directory: checked_directory(directory)?,
+    })
+}
+
+fn parse(address: &str) -> Result<Url, GitRefused> {
+    let bad = || GitRefused::Address {
+        url: address.chars().take(200).collect(),
+    };
+    if address.len() > URL_MAX || address.chars().any(char::is_control) {
+        return Err(bad());
+    }
+    let Ok(url) = Url::parse(address) else {
+        // `git@host:path`, as forges show it for ssh
+        let ssh = address
+            .split_once(':')
+            .is_some_and(|(before, _)| before.contains('@') && !before.contains('/'));
+        return Err(if ssh {
+            GitRefused::Scheme {
+                scheme: "ssh".to_owned(),
+            }
+        } else {
+            bad()
+        });
+    };
+    if !matches!(url.scheme(), "https" | "http") {
+        return Err(GitRefused::Scheme {
+            scheme: url.scheme().to_owned(),
+        });
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(GitRefused::Userinfo);
+    }
+    if url.host_str().is_none_or(str::is_empty) {
+        return Err(bad());
+    }
+    Ok(url)
+}
+
+/// `/owner/repository/tree/REF/DIR`, or `/group/.../repository/-/tree/REF/DIR`. A ref with a slash cannot be told from
+/// a directory there; the first part is taken.
+fn page(path: &str) -> Option<(&str, &str, &str)> {
+    let (repository, rest) = match path.split_once("/-/tree/") {
+        Some(found) => found,
+        None => path
+            .split_once("/tree/")
+            .filter(|(before, _)| before.matches('/').count() == 2)?,
+    };
+    let (reference, directory) = rest.split_once('/').unwrap_or((rest, ""));
+    (!reference.is_empty()).then_some((repository, reference, directory.trim_end_matches('/')))
+}
+
+fn once<'a>(what: &str, beside: &'a str, inside: &'a str) -> Result<&'a str, GitRefused> {
+    let beside = beside.trim();
+    if inside.is_empty() {
+        Ok(beside)
+    } else if beside.is_empty() || beside == inside {
+        Ok(inside)
+    } else {
+        Err(GitRefused::Twice { what: what.to_owned() })
+    }
+}
+
+/// The rules of `git check-ref-format` that keep a name from meaning something else.
+fn checked_reference(reference: &str) -> Result<String, GitRefused> {
+    let forbidden = |c: char| c.is_control() || c.is_whitespace() || "~^:?*[\\".contains(c);
+    let bad = reference.len() > REFERENCE_MAX
+        || reference.chars().any(forbidden)
+        || ["..", "@{", "//"].iter().any(|pair| reference.contains(pair))
+        || reference.starts_with(['-', '/'])
+        || reference.ends_with(['/', '.']);
+    if bad {
+        Err(GitRefused::Reference {
+            reference: reference.to_owned(),
+        })
+    } else {
+        Ok(reference.to_owned())
+    }
+}
+
+fn checked_directory(directory: &str) -> Result<String, GitRefused> {
+    let parts: Vec<&str> = directory
+        .split('/')
+        .filter(|part| !part.is_empty() && *part != ".")
+        .collect();
+    let bad = directory.starts_with('/')
+        || directory.len() > DIRECTORY_MAX
+        || directory.chars().any(char::is_control)
+        || parts.contains(&"..");
+    if bad {
+        Err(GitRefused::Directory {
+            directory: directory.to_owned(),
+        })
+    } else {
+        Ok(parts.join("/"))
+    }
+}
+
+/// `%20` -> a space; what is no escape, or no text, stays as it is.
+fn decode(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let escaped = after
+            .get(..2)
+            .filter(|_| *first == b'%')
+            .and_then(|hex| std::str::from_utf8(hex).ok());
+        if let Some(byte) = escaped.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            bytes.push(byte);
+            rest = &after[2..];
+        } else {
+            bytes.push(*first);
+            rest = after;
+        }
+    }
+    String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(address: &str) -> String {
+        match normalize(address, "", "") {
+            Ok(source) => format!("{} | {} | {}", source.url, source.reference, source.directory),
+            Err(refused) => refused.reason().to_owned(),
+        }
+    }
+
+    #[test]
+    fn addresses_are_understood_as_docker_and_forges_write_them() {
+        // covers R35, R36
+        let cases = [
+            ("https://git.example/o/r.git", "https://git.example/o/r.git |  | "),
+            (" https://git.example/o/r/ ", "https://git.example/o/r |  | "),
+            ("https://git.example/o/r#main", "https://git.example/o/r | main | "),
+            (
+                "https://git.example/o/r#main:docker/app",
+                "https://git.example/o/r | main | docker/app",
+            ),
+            (
+                "https://git.example/o/r#:./docker/",
+                "https://git.example/o/r |  | docker",
+            ),
+            (
+                "https://git.example/o/r#feature/x:d",
+                "https://git.example/o/r | feature/x | d",
+            ),
+            ("https://git.example/o/r/tree/main", "https://git.example/o/r | main | "),
+            (
+                "https://git.example/o/r/tree/v1.0/docker/my%20app/",
+                "https://git.example/o/r | v1.0 | docker/my app",
+            ),
+            (
+                "https://git.example/g/s/r/-/tree/main/d?ref_type=heads",
+                "https://git.example/g/s/r | main | d",
+            ),
+            // a repository that is called so
+            ("https://git.example/o/tree", "https://git.example/o/tree |  | "),
+            (
+                "https://git.example/a/b/c/tree/x",
+                "https://git.example/a/b/c/tree/x |  | ",
+            ),
+        ];
+        for (address, expected) in cases {
+            assert_eq!(source(address), expected, "{address}");
+        }
+    }
+
+    #[test]
+    fn what_leads_elsewhere_is_refused() {
+        let cases = [
+            ("file:///etc", "GIT_URL_SCHEME"),
+            ("ext::sh -c id", "GIT_URL_SCHEME"),
+            ("ssh://git@git.example/o/r", "GIT_URL_SCHEME"),
+            ("git@git.example:o/r.git", "GIT_URL_SCHEME"),
+            ("git://git.example/o/r", "GIT_URL_SCHEME"),
+            ("/srv/x", "GIT_URL"),
+            ("-u./x", "GIT_URL"),
+            ("git.example/o/r", "GIT_URL"),
+            ("https://git.example", "GIT_URL"),
+            ("https://git.example/o/r?x=y", "GIT_URL"),
+            ("https://me:secret@git.example/o/r", "GIT_URL_CREDENTIALS"),
+            ("https://git.example/o/r#main:../..", "GIT_DIRECTORY"),
+            ("https://git.example/o/r#main:/etc", "GIT_DIRECTORY"),
+            ("https://git.example/o/r#--upload-pack=x", "GIT_REF"),
+            ("https://git.example/o/r#a..b", "GIT_REF"),
+        ];
+        for (address, reason) in cases {
+            assert_eq!(source(address), reason, "{address}");
+        }
+        let secret = normalize("https://me:secret@git.example/o/r", "", "").unwrap_err();
+        assert!(!secret.to_string().contains("secret"));
+    }
+
+    #[test]
+    fn a_ref_is_given_in_one_place() {
+        let both = |reference, directory| normalize("https://git.example/r#main:d", reference, directory);
+        assert_eq!(both("", "").unwrap().to_string(), "https://git.example/r#main:d");
+        assert_eq!(both("main", "d").unwrap().reference, "main");
+        assert_eq!(
+            both("dev", "").unwrap_err().to_string(),
+            "the ref is given in the address and beside it; give it once"
+        );
+        assert_eq!(
+            normalize("https://git.example/r", "dev", "x/y/").unwrap().to_string(),
+            "https://git.example/r#dev:x/y"
+        );
+    }
+}
