@@ -1,0 +1,293 @@
+//! The words of the command line.
+
+mod image;
+mod spec;
+mod token;
+
+pub(crate) use image::{BuildArgs, CreateArgs, ImageCommand, LogsArgs, LsArgs, Newest, OfBuild, SaveArgs};
+pub(crate) use spec::{Pair, SpecArgs};
+
+use crate::{output::Format, reference::Reference, up};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use proto::catalog::v1::Role;
+use std::{path::PathBuf, time::Duration};
+
+const FIRST_STEPS: &str = "\
+First steps:
+  cooper workspace create team              a workspace, in which you are an owner
+  cooper build -t tool .                    an image from the Dockerfile of this directory
+  cooper image ls                           the images, and whether they are built
+  cooper resolve tool                       the exact reference for `docker run`
+
+An IMAGE is a name (team/tool), an address (image:team/tool:1.2), a name with a digest, or an id (img_...).
+Exit codes: 0 done, 1 the build failed, 2 wrong usage, 65 invalid, 69 server not reachable, 72 not found, 73 exists
+already, 75 not now, 77 not allowed, 124 time-out, 130 interrupted.";
+
+/// Cooperage: builds, keeps and publishes container images.
+#[derive(Debug, Parser)]
+#[command(name = "cooper", version, after_help = FIRST_STEPS, max_term_width = 120)]
+#[command(propagate_version = false, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Everywhere")]
+pub(crate) struct Global {
+    /// The server to talk to.
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "COOPERAGE_SERVER",
+        default_value = "http://127.0.0.1:7070"
+    )]
+    #[arg(hide_env_values = true)]
+    pub(crate) server: String,
+    /// The workspace, by name or id; not needed while you are in only one.
+    #[arg(
+        long,
+        global = true,
+        value_name = "W",
+        env = "COOPERAGE_WORKSPACE",
+        hide_env_values = true
+    )]
+    pub(crate) workspace: Option<String>,
+    /// Write answers for people, or as JSON for programs.
+    #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value_t)]
+    pub(crate) output: Format,
+    /// Write only ids and names.
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// Write without colours, as NO_COLOR does.
+    #[arg(long, global = true)]
+    pub(crate) no_color: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the whole platform here, with a log and a registry of its own.
+    Up(up::Options),
+    /// Build a directory into an image, which is created if it is not there yet.
+    Build(Box<BuildDirectory>),
+    /// Make, change, build and read images.
+    #[command(subcommand)]
+    Image(Box<ImageCommand>),
+    /// Make workspaces, and say who is in them.
+    #[command(subcommand)]
+    Workspace(WorkspaceCommand),
+    /// Write the exact reference by digest that nodes pull.
+    Resolve(OneImage),
+    /// Tell what happened to an image, newest first.
+    History(HistoryArgs),
+    /// Tell what happens, as it happens.
+    Events(EventsArgs),
+    /// Keep a token for the server.
+    Login(LoginArgs),
+    /// Forget the token for the server.
+    Logout,
+    /// Tell who you are to the server.
+    Whoami,
+    /// Make tokens, with the key of a data folder on this machine.
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Operate the platform.
+    #[command(subcommand)]
+    Admin(AdminCommand),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OneImage {
+    #[arg(value_name = "IMAGE")]
+    pub(crate) image: Reference,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BuildDirectory {
+    /// The image's name, as in NAME or NAME:TAG; each further one of the same name is another tag.
+    #[arg(short, long = "tag", value_name = "NAME", required = true)]
+    pub(crate) tags: Vec<Reference>,
+    /// The Dockerfile; `-` reads it from stdin [default: DIR/Dockerfile].
+    #[arg(short, long = "file", value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// A name=value that the Dockerfile's ARG takes; K alone takes the value of your variable K.
+    #[arg(long = "build-arg", value_name = "K=V")]
+    pub(crate) build_args: Vec<Pair>,
+    /// A label of the image.
+    #[arg(long = "label", value_name = "K=V")]
+    pub(crate) labels: Vec<Pair>,
+    /// The stage to build.
+    #[arg(long, value_name = "STAGE")]
+    pub(crate) target: Option<String>,
+    /// What to build for, as in linux/amd64.
+    #[arg(long = "platform", value_name = "OS/ARCH")]
+    pub(crate) platforms: Vec<String>,
+    /// Run every step anew.
+    #[arg(long)]
+    pub(crate) no_cache: bool,
+    /// Fetch base images even if the engine has them.
+    #[arg(long)]
+    pub(crate) pull: bool,
+    /// Say which build it is, and do not wait for it.
+    #[arg(long)]
+    pub(crate) detach: bool,
+    /// A directory, a tar file, `-` for a tar on stdin, or the address of a git repository.
+    #[arg(value_name = "DIR")]
+    pub(crate) context: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum WorkspaceCommand {
+    /// Make a workspace, in which you are an owner.
+    Create {
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
+    /// List your workspaces.
+    #[command(visible_alias = "list")]
+    Ls,
+    /// Show a workspace and its members.
+    Show {
+        /// By name or id [default: --workspace].
+        #[arg(value_name = "WORKSPACE")]
+        workspace: Option<String>,
+    },
+    /// Say who is in a workspace.
+    #[command(subcommand)]
+    Member(MemberCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MemberCommand {
+    /// Let a user in.
+    Add {
+        #[arg(value_name = "USER")]
+        user: String,
+        #[arg(value_name = "ROLE", value_enum, default_value_t = RoleWord::Participant)]
+        role: RoleWord,
+    },
+    /// Give a member another role.
+    Set {
+        #[arg(value_name = "USER")]
+        user: String,
+        #[arg(value_name = "ROLE", value_enum)]
+        role: RoleWord,
+    },
+    /// Let a member go.
+    Rm {
+        #[arg(value_name = "USER")]
+        user: String,
+    },
+    /// List the members.
+    #[command(visible_alias = "list")]
+    Ls,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RoleWord {
+    /// Sees and edits the images.
+    Participant,
+    /// Builds, deletes, and decides who is a member.
+    Owner,
+}
+
+impl From<RoleWord> for Role {
+    fn from(word: RoleWord) -> Self {
+        match word {
+            RoleWord::Participant => Self::Participant,
+            RoleWord::Owner => Self::Owner,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HistoryArgs {
+    #[arg(value_name = "IMAGE")]
+    pub(crate) image: Reference,
+    #[command(flatten)]
+    pub(crate) newest: Newest,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EventsArgs {
+    /// Stay for what is to come.
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+    /// Only events of this image.
+    #[arg(long, value_name = "IMAGE")]
+    pub(crate) image: Option<Reference>,
+    /// Only events of this type, as in image.published.
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) types: Vec<String>,
+    /// Begin at this position of the log [default: at the beginning; with --follow, now].
+    #[arg(long, value_name = "POSITION")]
+    pub(crate) from: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LoginArgs {
+    /// Read the token from stdin instead of asking for it.
+    #[arg(long)]
+    pub(crate) token_stdin: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Make a token for a user.
+    Create {
+        #[arg(long, value_name = "U")]
+        user: String,
+        /// An administrator of the platform, who sees everything and builds nothing.
+        #[arg(long)]
+        admin: bool,
+        /// How long it lives, as in 12h or 30d; at most 90 days.
+        #[arg(long, value_name = "D", value_parser = token::lifetime, default_value = "30d")]
+        expires: Duration,
+        /// The data folder of `cooper up` [default: the one of the server, or ./cooperage-data].
+        #[arg(long, value_name = "DIR")]
+        data: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AdminCommand {
+    /// Tell whether each service of the server works.
+    Status,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_words_do_not_contradict_each_other() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn global_words_stand_anywhere() {
+        for words in [
+            ["cooper", "--output", "json", "image", "ls", "-q"],
+            ["cooper", "image", "-q", "ls", "--output", "json"],
+        ] {
+            let cli = Cli::try_parse_from(words).unwrap();
+            assert!(cli.global.quiet && cli.global.output == Format::Json);
+        }
+    }
+
+    #[test]
+    fn wrong_usage_ends_with_two() {
+        for words in [
+            &["cooper", "image", "shwo", "tool"][..],
+            &["cooper"],
+            &["cooper", "image", "show", "image:"],
+        ] {
+            let error = Cli::try_parse_from(words).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{words:?}");
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! Calls to the server: with a token, reflecting all that was seen before, and repeated where that is safe.
+
+mod home;
+mod lasting;
+mod server;
+mod stamp;
+
+pub(crate) use home::{Home, announce, data_folders};
+pub(crate) use lasting::{Step, lasting};
+pub(crate) use server::Server;
+
+use crate::{
+    cli::Global,
+    failure::{Exit, Failure, is_broken},
+    output::Output,
+};
+use proto::{
+    builder::v1::{CancelBuildResponse, StartBuildResponse, build_service_client::BuildServiceClient},
+    catalog::v1::{
+        AddMemberResponse, CreateImageResponse, CreateWorkspaceResponse, DeleteImageResponse, DescribeImageResponse,
+        RemoveMemberResponse, RenameImageResponse, SetMemberRoleResponse, history_service_client::HistoryServiceClient,
+        image_service_client::ImageServiceClient, workspace_service_client::WorkspaceServiceClient,
+    },
+    editor::v1::{
+        RestoreRevisionResponse, SaveSpecResponse, UploadContextResponse, editor_service_client::EditorServiceClient,
+    },
+    notifier::v1::event_service_client::EventServiceClient,
+    registry::v1::{RetryPushResponse, registry_service_client::RegistryServiceClient},
+};
+use stamp::Stamp;
+use std::time::Duration;
+use tonic::{
+    Code, Response, Status, Streaming,
+    service::interceptor::InterceptedService,
+    transport::{Channel, ClientTlsConfig, Endpoint},
+};
+use tonic_health::pb::health_client::HealthClient;
+use tonic_types::StatusExt as _;
+
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// A dead connection is noticed within twice this time.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// The pauses between repetitions: long enough for a service to come back.
+const PAUSES_MS: [u64; 5] = [200, 400, 800, 1_600, 3_000];
+
+/// What every command has at hand before it talks to a server.
+pub(crate) struct Shell {
+    pub(crate) output: Output,
+    pub(crate) global: Global,
+}
+
+/// Where a token came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TokenSource {
+    Environment,
+    Login,
+    DataFolder,
+}
+
+impl Shell {
+    pub(crate) fn new(global: Global) -> Self {
+        Self {
+            output: Output::new(global.output, global.quiet, global.no_color),
+            global,
+        }
+    }
+
+    pub(crate) fn server(&self) -> Result<Server, Failure> {
+        Server::parse(&self.global.server)
+    }
+
+    pub(crate) async fn session(&self) -> Result<Session, Failure> {
+        let server = self.server()?;
+        let token = token_for(&server);
+        self.session_with(server, token.as_ref().map(|(token, _)| token.as_str()))
+            .await
+    }
+
+    pub(crate) async fn session_with(&self, server: Server, token: Option<&str>) -> Result<Session, Failure> {
+        let home = Home::of(&server);
+        let position = home.as_ref().map(Home::position).unwrap_or_default();
+        Ok(Session {
+            channel: connect(&server).await?,
+            stamp: Stamp::new(token, position),
+            home,
+        })
+    }
+}
+
+/// The token for a server. This machine's own is never sent to another machine.
+pub(crate) fn token_for(server: &Server) -> Option<(String, TokenSource)> {
+    let given = std::env::var("COOPERAGE_TOKEN")
+        .ok()
+        .map(|token| token.trim().to_owned());
+    if let Some(token) = given.filter(|token| !token.is_empty()) {
+        return Some((token, TokenSource::Environment));
+    }
+    let home = Home::of(server);
+    if let Some(token) = home.as_ref().and_then(Home::token) {
+        return Some((token, TokenSource::Login));
+    }
+    let local = server.is_local().then(|| home::local_token(home.as_ref())).flatten()?;
+    Some((local, TokenSource::DataFolder))
+}
+
+async fn connect(server: &Server) -> Result<Channel, Failure> {
+    let mut endpoint = Endpoint::from(server.uri().clone())
+        .connect_timeout(CONNECT_WITHIN)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE)
+        .keep_alive_while_idle(true)
+        // A context goes up as fast as the line is, whatever its latency.
+        .http2_adaptive_window(true);
+    if server.is_encrypted() {
+        let tls = ClientTlsConfig::new().with_native_roots();
+        endpoint = endpoint
+            .tls_config(tls)
+            .map_err(|error| server.unreachable(&innermost(&error)))?;
+    }
+    endpoint
+        .connect()
+        .await
+        .map_err(|error| server.unreachable(&innermost(&error)))
+}
+
+/// The cause behind the causes: `connection refused` rather than `transport error`.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    let text = cause.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    text.to_lowercase()
+}
+
+pub(crate) type Wire = InterceptedService<Channel, Stamp>;
+
+/// A connection to a server.
+#[derive(Clone)]
+pub(crate) struct Session {
+    channel: Channel,
+    stamp: Stamp,
+    home: Option<Home>,
+}
+
+macro_rules! clients {
+    ($($name:ident -> $client:ident),+ $(,)?) => {$(
+        pub(crate) fn $name(&self) -> $client<Wire> {
+            $client::new(InterceptedService::new(self.channel.clone(), self.stamp.clone()))
+        }
+    )+};
+}
+
+impl Session {
+    clients! {
+        workspaces -> WorkspaceServiceClient,
+        images -> ImageServiceClient,
+        history -> HistoryServiceClient,
+        editor -> EditorServiceClient,
+        builds -> BuildServiceClient,
+        registry -> RegistryServiceClient,
+        events -> EventServiceClient,
+        health -> HealthClient,
+    }
+
+    /// For streams and uploads.
+    pub(crate) fn patient(&self) -> Self {
+        Self {
+            stamp: self.stamp.clone().without_deadline(),
+            ..self.clone()
+        }
+    }
+
+    /// Remembers a position: later calls, also of later invocations, reflect it.
+    pub(crate) fn saw(&self, position: u64) {
+        self.stamp.raise(position);
+        if let Some(home) = &self.home {
+            // On a read-only home only this invocation remembers it.
+            let _ = home.saw(position);
+        }
+    }
+
+    /// Makes a call that changes something. All its attempts carry the same request id, so it takes effect once.
+    pub(crate) async fn change<T: Positioned>(
+        &self,
+        attempt: impl AsyncFn() -> Result<Response<T>, Status>,
+    ) -> Result<T, Failure> {
+        let answer = self.call(attempt).await?;
+        self.saw(answer.position());
+        Ok(answer)
+    }
+
+    /// Opens a stream of answers.
+    pub(crate) async fn open<T>(
+        &self,
+        attempt: impl AsyncFn() -> Result<Response<Streaming<T>>, Status>,
+    ) -> Result<Streaming<T>, Failure> {
+        self.call(attempt).await
+    }
+
+    /// Makes a call, and repeats it while the server can't say how it ended.
+    pub(crate) async fn call<T>(&self, attempt: impl AsyncFn() -> Result<Response<T>, Status>) -> Result<T, Failure> {
+        let mut pauses = PAUSES_MS.iter();
+        let mut has_begun_again = false;
+        loop {
+            let status = match attempt().await {
+                Ok(response) => return Ok(response.into_inner()),
+                Err(status) => status,
+            };
+            if is_beyond(&status) && !has_begun_again {
+                has_begun_again = true;
+                self.begin_again();
+            } else if is_worth_repeating(&status) {
+                let Some(pause) = pauses.next() else {
+                    return Err(gave_up(status));
+                };
+                tokio::time::sleep(Duration::from_millis(*pause)).await;
+            } else {
+                return Err(status.into());
+            }
+        }
+    }
+
+    /// The log that was seen here is gone: its server was set up anew, or restored.
+    fn begin_again(&self) {
+        self.stamp.begin_again();
+        if let Some(home) = &self.home {
+            let _ = home.forget_position();
+        }
+    }
+}
+
+/// The server's log ends before a position that it gave out.
+fn is_beyond(status: &Status) -> bool {
+    has_reason(status, "VIEW_BEHIND") && status.message().contains("the log ends at")
+}
+
+/// A view that is behind has been waited for already.
+fn is_worth_repeating(status: &Status) -> bool {
+    status.code() == Code::Unavailable && !has_reason(status, "VIEW_BEHIND") || is_broken(status)
+}
+
+fn has_reason(status: &Status, reason: &str) -> bool {
+    status
+        .get_details_error_info()
+        .is_some_and(|info| info.reason == reason)
+}
+
+fn gave_up(status: Status) -> Failure {
+    if is_broken(&status) {
+        let sentence = "the connection to the server broke and did not come back, so whether it did what was asked is not \
+                        known: see whether it runs, and look before you try again";
+        return Failure::new(Exit::Unavailable, sentence);
+    }
+    status.into()
+}
+
+/// A request id, which makes all attempts of one change the same.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a person who types has no World: this is the one place of chance here"
+)]
+pub(crate) fn request_id() -> String {
+    ulid::Ulid::generate().to_string()
+}
+
+/// An answer that says where in the log the change stands.
+pub(crate) trait Positioned {
+    fn position(&self) -> u64;
+}
+
+macro_rules! positioned {
+    ($($answer:ident),+ $(,)?) => {$(
+        impl Positioned for $answer {
+            fn position(&self) -> u64 {
+                self.position
+            }
+        }
+    )+};
+}
+
+positioned!(
+    AddMemberResponse,
+    CancelBuildResponse,
+    CreateImageResponse,
+    CreateWorkspaceResponse,
+    DeleteImageResponse,
+    DescribeImageResponse,
+    RemoveMemberResponse,
+    RenameImageResponse,
+    RestoreRevisionResponse,
+    RetryPushResponse,
+    SaveSpecResponse,
+    SetMemberRoleResponse,
+    StartBuildResponse,
+    UploadContextResponse,
+);

@@ -1,0 +1,106 @@
+//! `cooper image build`: starts a build, or joins the one that runs, and follows it.
+
+use crate::{
+    cli::{BuildArgs, Pair},
+    client::{Session, Shell, request_id},
+    failure::{Exit, Failure},
+    follow::{Following, conclude},
+    reference::Reference,
+};
+use proto::builder::v1::{Build, BuildOptions, GetBuildRequest, StartBuildRequest};
+
+pub(crate) async fn build(shell: &Shell, args: BuildArgs) -> Result<(), Failure> {
+    let session = shell.session().await?;
+    let image = session.locate(&args.image).await?;
+    let request = StartBuildRequest {
+        request_id: request_id(),
+        image: image.clone(),
+        expected_revision: args.expect_revision,
+        options: Some(BuildOptions {
+            no_cache: args.no_cache,
+            pull: args.pull,
+            build_args: pairs(&args.args),
+            tags: args.tags,
+        }),
+    };
+    let name = &args.image.image;
+    let build = match start(&session, request).await {
+        Err(failure) if failure.is("BUILD_RUNNING") && args.attach => {
+            let running = failure
+                .fact(&["build", "build_id", "id"])
+                .unwrap_or_default()
+                .to_owned();
+            let build = get(&session, &image, running).await?;
+            shell
+                .output
+                .notice(format!("{} is running already, and this is it", build.id));
+            build
+        }
+        Err(failure) => return Err(advise(failure, &args.image)),
+        Ok(build) => build,
+    };
+    if args.detach {
+        return detached(shell, name, &build);
+    }
+    follow(shell, &session, name, build).await
+}
+
+pub(crate) fn pairs(given: &[Pair]) -> std::collections::BTreeMap<String, String> {
+    given
+        .iter()
+        .map(|pair| (pair.key.clone(), pair.value.clone()))
+        .collect()
+}
+
+pub(crate) async fn start(session: &Session, request: StartBuildRequest) -> Result<Build, Failure> {
+    let started = session
+        .change(async || session.builds().start_build(request.clone()).await)
+        .await?;
+    started
+        .build
+        .ok_or_else(|| Failure::new(Exit::Internal, "the server did not say which build it started"))
+}
+
+/// A build by its id, or the newest.
+pub(crate) async fn get(session: &Session, image: &str, build: String) -> Result<Build, Failure> {
+    let request = GetBuildRequest {
+        image: image.to_owned(),
+        build,
+    };
+    let answer = session
+        .call(async || session.builds().get_build(request.clone()).await)
+        .await?;
+    answer
+        .build
+        .ok_or_else(|| Failure::new(Exit::NotFound, "no such build"))
+}
+
+/// What the user of this command can do about a refusal.
+pub(crate) fn advise(failure: Failure, image: &Reference) -> Failure {
+    let image = &image.image;
+    if failure.is("BUILD_RUNNING") {
+        let advice =
+            format!("`cooper image build {image} --attach` follows it, `cooper image cancel {image}` cancels it");
+        failure.advising(advice)
+    } else if failure.is("NOTHING_SAVED") {
+        failure.advising(format!(
+            "`cooper image edit {image}` or `cooper image save {image} -f Dockerfile` saves something"
+        ))
+    } else if failure.is("STALE_REVISION") {
+        failure.advising(format!("`cooper image diff {image}` shows what changed"))
+    } else {
+        failure
+    }
+}
+
+pub(crate) fn detached(shell: &Shell, image: &str, build: &Build) -> Result<(), Failure> {
+    shell
+        .output
+        .notice(format!("`cooper image logs -f {image} {}` follows it", build.id));
+    shell.output.answer(build, &build.id, &build.id)
+}
+
+pub(crate) async fn follow(shell: &Shell, session: &Session, image: &str, build: Build) -> Result<(), Failure> {
+    let ended = Following::new(shell, session, image, build).finish().await?;
+    conclude(shell, session, image, &ended).await
+}

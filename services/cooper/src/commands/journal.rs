@@ -1,0 +1,171 @@
+//! `cooper image builds`, `logs`, `cancel` and `queue`: the builds of the past and the present.
+
+use super::{build::get, limit, pages, say_more};
+use crate::{
+    cli::{LogsArgs, Newest, OfBuild},
+    client::{Session, Shell, Step, request_id},
+    failure::{Exit, Failure},
+    follow::log,
+    output::{Cell, Table, Tone, ago, name_of, now, plural, short_digest, standing, took},
+    reference::Reference,
+};
+use futures::TryStreamExt as _;
+use proto::{
+    builder::v1::{
+        Build, CancelBuildRequest, GetQueueRequest, ListBuildsRequest, ListBuildsResponse, StreamLogRequest,
+    },
+    catalog::v1::BuildOutcome,
+};
+use std::{collections::BTreeMap, pin::pin};
+
+// covers R30, R32, R33, R34
+pub(crate) async fn builds(shell: &Shell, reference: &Reference, newest: Newest) -> Result<(), Failure> {
+    let session = shell.session().await?;
+    let image = session.locate(reference).await?;
+    let (builds, there_are_more) = pages(limit(shell, newest), async |page_size, page_token| {
+        let request = ListBuildsRequest {
+            image: image.clone(),
+            page_size,
+            page_token,
+        };
+        let answer = session
+            .call(async || session.builds().list_builds(request.clone()).await)
+            .await?;
+        Ok((answer.builds, answer.next_page_token))
+    })
+    .await?;
+    let now = now();
+    let mut table = Table::new(&["BUILD", "STATUS", "REVISION", "STARTED", "TOOK", "BY", ""]);
+    for build in &builds {
+        let begun = build.started.as_ref().or(build.queued.as_ref());
+        let cells = [
+            (&build.id).into(),
+            standing(build),
+            build.revision.to_string().into(),
+            ago(begun, now).into(),
+            took(build.duration.as_ref()).into(),
+            (&build.requester).into(),
+            remark(build),
+        ];
+        table.row(&build.id, cells);
+    }
+    let rows = builds.len();
+    let answer = ListBuildsResponse {
+        builds,
+        next_page_token: String::new(),
+    };
+    let name = &reference.image;
+    shell.output.list(
+        &answer,
+        &table,
+        &format!("nothing was built yet: `cooper image build {name}` begins"),
+    )?;
+    say_more(shell, rows, there_are_more);
+    Ok(())
+}
+
+/// What is most worth knowing of a build: what came out of it, or why nothing did.
+fn remark(build: &Build) -> Cell {
+    match build.outcome() {
+        BuildOutcome::Succeeded => Cell::new(Tone::Faint, short_digest(&build.digest)),
+        _ if build.retryable => format!("{}; push-retry tries the push again", build.cause).into(),
+        _ => (&build.cause).into(),
+    }
+}
+
+// covers R31
+pub(crate) async fn logs(shell: &Shell, args: LogsArgs) -> Result<(), Failure> {
+    let session = shell.session().await?;
+    let image = session.locate(&args.of.image).await?;
+    let build = if args.of.id.is_empty() {
+        // The newest now: it must not become another one when the stream is opened again.
+        get(&session, &image, String::new()).await?.id
+    } else {
+        args.of.id
+    };
+    let request = StreamLogRequest {
+        image,
+        build,
+        offset: args.from,
+        follow: args.follow,
+    };
+    let mut pieces = pin!(log(&session, request));
+    while let Some(step) = pieces.try_next().await? {
+        match step {
+            Step::Opened => {}
+            Step::Said(piece) if shell.output.is_json() => shell.output.json(&piece)?,
+            Step::Said(piece) => shell.output.raw(&piece.text)?,
+        }
+    }
+    Ok(())
+}
+
+pub(crate) async fn cancel(shell: &Shell, of: OfBuild) -> Result<(), Failure> {
+    let session = shell.session().await?;
+    let request = CancelBuildRequest {
+        request_id: request_id(),
+        image: session.locate(&of.image).await?,
+        build: of.id,
+    };
+    let done = session
+        .change(async || session.builds().cancel_build(request.clone()).await)
+        .await?;
+    let build = done.build.clone().unwrap_or_default();
+    let sentence = match build.outcome() {
+        BuildOutcome::Cancelled => format!("{} is cancelled", build.id),
+        _ => format!("{} is being cancelled", build.id),
+    };
+    shell.output.answer(&done, &build.id, &sentence)
+}
+
+pub(crate) async fn queue(shell: &Shell) -> Result<(), Failure> {
+    let session = shell.session().await?;
+    let request = GetQueueRequest {
+        workspace: shell.global.workspace.clone().unwrap_or_default(),
+    };
+    let answer = session
+        .call(async || session.builds().get_queue(request.clone()).await)
+        .await?;
+    let mut names = BTreeMap::new();
+    if !shell.output.is_json() && !shell.output.quiet {
+        for build in &answer.builds {
+            if !build.image.is_empty() && !names.contains_key(&build.image) {
+                names.insert(build.image.clone(), name(&session, &build.image).await?);
+            }
+        }
+    }
+    let now = now();
+    let mut table = Table::new(&["PLACE", "IMAGE", "BUILD", "QUEUED", "WHY"]);
+    for build in &answer.builds {
+        let place = match build.place {
+            0 => Cell::new(Tone::Busy, "runs"),
+            place => place.to_string().into(),
+        };
+        let image = names
+            .get(&build.image)
+            .map_or_else(|| Cell::new(Tone::Faint, "another's"), Cell::from);
+        let cells = [
+            place,
+            image,
+            (&build.build).into(),
+            ago(build.queued.as_ref(), now).into(),
+            (&build.reason).into(),
+        ];
+        table.row(&build.build, cells);
+    }
+    shell.output.list(&answer, &table, "nothing waits and nothing runs")?;
+    let slots = plural(i64::from(answer.slots), "slot");
+    if !shell.output.is_json() {
+        shell.output.notice(format!("{} of {slots} busy", answer.busy));
+    }
+    Ok(())
+}
+
+/// An image's name, or its id when it is gone.
+async fn name(session: &Session, image: &str) -> Result<String, Failure> {
+    match session.image(image).await {
+        Ok(image) => Ok(name_of(&image)),
+        Err(failure) if failure.exit() == Exit::NotFound => Ok(image.to_owned()),
+        Err(failure) => Err(failure),
+    }
+}

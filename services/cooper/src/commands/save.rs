@@ -1,0 +1,306 @@
+//! `cooper image save` and `edit`: new revisions.
+
+use crate::{
+    cli::{Pair, SaveArgs, SpecArgs},
+    client::{Session, Shell, request_id},
+    context::{self, Source, read_text},
+    failure::{Exit, Failure},
+    interrupt,
+    reference::Reference,
+};
+use proto::editor::v1::{BuildSpec, ContextKind, GitSource, SaveSpecRequest, SaveSpecResponse, UploadedContext};
+use std::{collections::BTreeMap, env, fs, io::Read as _, path::Path};
+
+/// How often a save begins again when somebody else was faster.
+const ATTEMPTS: u32 = 8;
+
+pub(crate) async fn save(shell: &Shell, args: SaveArgs) -> Result<(), Failure> {
+    let prepared = Prepared::read(shell, &args.spec)?;
+    let session = shell.session().await?;
+    let image = session.locate(&args.image).await?;
+    let saved = Box::pin(prepared.save(shell, &session, &image, args.expect_revision)).await?;
+    answer(shell, &args.image, &saved)
+}
+
+fn answer(shell: &Shell, image: &Reference, saved: &SaveSpecResponse) -> Result<(), Failure> {
+    let image = &image.image;
+    let revision = saved.revision;
+    let sentence = if saved.created {
+        format!("revision {revision} of {image} is saved: next, `cooper image build {image}`")
+    } else {
+        format!("nothing changed: {image} is still at revision {revision}")
+    };
+    shell.output.answer(saved, &revision.to_string(), &sentence)
+}
+
+/// The flags of a save, with everything read that they name.
+pub(crate) struct Prepared<'a> {
+    args: &'a SpecArgs,
+    dockerfile: Option<String>,
+    source: Option<Source>,
+    /// What is not given goes, instead of staying.
+    pub(crate) whole: bool,
+}
+
+impl<'a> Prepared<'a> {
+    pub(crate) fn read(shell: &Shell, args: &'a SpecArgs) -> Result<Self, Failure> {
+        let stdin = Path::new("-");
+        if args.file.as_deref() == Some(stdin) && args.context.as_deref() == Some(stdin) {
+            let sentence = "the Dockerfile and the files can't both come from stdin: give one of them as a file";
+            return Err(Failure::new(Exit::Usage, sentence));
+        }
+        let source = args.context.as_deref().map(Source::of).transpose()?;
+        let dockerfile = match (&args.file, &source) {
+            (Some(file), _) => Some(read_dockerfile(file)?),
+            (None, Some(source)) => {
+                let found = source.dockerfile()?;
+                if found.is_some() {
+                    shell.output.notice("the Dockerfile is the one that is among the files");
+                }
+                found
+            }
+            (None, None) => None,
+        };
+        Ok(Self {
+            args,
+            dockerfile,
+            source,
+            whole: false,
+        })
+    }
+
+    pub(crate) fn has_dockerfile(&self) -> bool {
+        self.dockerfile.is_some()
+    }
+
+    /// Saves over the current revision. Without an expectation it begins again when somebody else was faster.
+    pub(crate) async fn save(
+        &self,
+        shell: &Shell,
+        session: &Session,
+        image: &str,
+        expected: Option<u32>,
+    ) -> Result<SaveSpecResponse, Failure> {
+        let context = match &self.source {
+            Some(source) => Some(context::upload(shell, session, image, source).await?),
+            None => None,
+        };
+        let mut attempt = 1;
+        loop {
+            let current = session.revision(image, None).await?;
+            let request = SaveSpecRequest {
+                request_id: request_id(),
+                image: image.to_owned(),
+                spec: Some(self.over(current.spec.unwrap_or_default(), context.as_ref())),
+                note: self.args.note.clone().unwrap_or_default(),
+                expected_revision: Some(expected.unwrap_or(current.number)),
+            };
+            match session
+                .change(async || session.editor().save_spec(request.clone()).await)
+                .await
+            {
+                Err(failure) if failure.is("STALE_REVISION") && expected.is_none() && attempt < ATTEMPTS => {
+                    attempt += 1;
+                }
+                ended => return ended,
+            }
+        }
+    }
+
+    /// A spec with what the flags change.
+    fn over(&self, mut spec: BuildSpec, context: Option<&UploadedContext>) -> BuildSpec {
+        let args = self.args;
+        if self.whole {
+            spec = BuildSpec {
+                dockerfile: spec.dockerfile,
+                git: spec.git,
+                context_kind: spec.context_kind,
+                ..BuildSpec::default()
+            };
+        }
+        if let Some(dockerfile) = &self.dockerfile {
+            spec.dockerfile.clone_from(dockerfile);
+        }
+        if args.no_context {
+            spec.context = None;
+        }
+        if let Some(context) = context {
+            spec.context = Some(context.clone());
+        }
+        if let Some(url) = &args.git {
+            spec.git = Some(GitSource {
+                url: url.clone(),
+                r#ref: args.git_ref.clone().unwrap_or_default(),
+                directory: args.git_dir.clone().unwrap_or_default(),
+            });
+            spec.set_context_kind(ContextKind::GitRepository);
+        } else if self.dockerfile.is_some() || context.is_some() || spec.context_kind() == ContextKind::Unspecified {
+            spec.set_context_kind(ContextKind::LocalFolder);
+        }
+        change(&mut spec.build_args, &args.build_args, &args.remove_build_args);
+        change(&mut spec.labels, &args.labels, &args.remove_labels);
+        if let Some(target) = &args.target {
+            spec.target.clone_from(target);
+        }
+        if !args.platforms.is_empty() {
+            spec.platforms.clone_from(&args.platforms);
+        }
+        spec
+    }
+}
+
+fn change(known: &mut BTreeMap<String, String>, given: &[Pair], removed: &[String]) {
+    for key in removed {
+        known.remove(key);
+    }
+    known.extend(given.iter().map(|pair| (pair.key.clone(), pair.value.clone())));
+}
+
+fn read_dockerfile(file: &Path) -> Result<String, Failure> {
+    if file != Path::new("-") {
+        return read_text(file);
+    }
+    let mut text = String::new();
+    std::io::stdin()
+        .lock()
+        .read_to_string(&mut text)
+        .map_err(|error| Failure::new(Exit::Invalid, format!("the Dockerfile on stdin can't be read: {error}")))?;
+    Ok(text)
+}
+
+pub(crate) async fn edit(shell: &Shell, reference: &Reference) -> Result<(), Failure> {
+    let session = shell.session().await?;
+    let image = session.locate(reference).await?;
+    let seen = session.revision(&image, None).await?;
+    let mut spec = seen.spec.unwrap_or_default();
+    if spec.context_kind() == ContextKind::GitRepository {
+        shell
+            .output
+            .notice("this image is built from a git repository: the Dockerfile here is used once that changes");
+    }
+    let (text, folder) = edited(&spec.dockerfile).await?;
+    if text == spec.dockerfile && seen.number != 0 {
+        shell.output.notice("nothing changed, nothing is saved");
+        return Ok(());
+    }
+    spec.dockerfile = text;
+    if spec.context_kind() == ContextKind::Unspecified {
+        spec.set_context_kind(ContextKind::LocalFolder);
+    }
+    let request = SaveSpecRequest {
+        request_id: request_id(),
+        image,
+        spec: Some(spec),
+        note: String::new(),
+        expected_revision: Some(seen.number),
+    };
+    let saved = session
+        .change(async || session.editor().save_spec(request.clone()).await)
+        .await
+        .map_err(|failure| {
+            // An hour of typing is not lost to a colleague's save.
+            let kept = folder.keep().join("Dockerfile");
+            failure.advising(format!("your text is kept in {}", kept.display()))
+        })?;
+    answer(shell, reference, &saved)
+}
+
+/// Lets the user edit a text, and answers it with the folder that it lies in.
+async fn edited(text: &str) -> Result<(String, tempfile::TempDir), Failure> {
+    let unwritable =
+        |error: std::io::Error| Failure::new(Exit::Internal, format!("no temporary file can be written: {error}"));
+    let folder = tempfile::Builder::new()
+        .prefix("cooper-")
+        .tempdir()
+        .map_err(unwritable)?;
+    let path = folder.path().join("Dockerfile");
+    fs::write(&path, text).map_err(unwritable)?;
+    let set = |name: &str| env::var(name).ok().filter(|value| !value.trim().is_empty());
+    let editor = set("VISUAL")
+        .or_else(|| set("EDITOR"))
+        .unwrap_or_else(|| "vi".to_owned());
+    // The editor has the terminal, and Ctrl-C with it.
+    let _hold = interrupt::hold();
+    // As git does: the variable may hold options.
+    let mut shell = tokio::process::Command::new("sh");
+    let ended = shell
+        .arg("-c")
+        .arg(format!("{editor} \"$1\""))
+        .arg(&editor)
+        .arg(&path)
+        .status()
+        .await;
+    if !ended.as_ref().is_ok_and(std::process::ExitStatus::success) {
+        let sentence =
+            format!("the editor `{editor}` failed, and nothing is saved: set EDITOR to the one that you like");
+        return Err(Failure::new(Exit::Failed, sentence));
+    }
+    Ok((read_text(&path)?, folder))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec() -> BuildSpec {
+        BuildSpec {
+            context_kind: ContextKind::GitRepository.into(),
+            dockerfile: "FROM old\n".to_owned(),
+            git: Some(GitSource::default()),
+            build_args: [("A".to_owned(), "1".to_owned()), ("B".to_owned(), "2".to_owned())].into(),
+            ..BuildSpec::default()
+        }
+    }
+
+    fn over(args: &SpecArgs, dockerfile: Option<&str>) -> BuildSpec {
+        let prepared = Prepared {
+            args,
+            dockerfile: dockerfile.map(str::to_owned),
+            source: None,
+            whole: false,
+        };
+        prepared.over(spec(), None)
+    }
+
+    // covers R24, R25, R26
+    #[test]
+    fn what_is_given_changes_and_the_rest_stays() {
+        let args = SpecArgs {
+            build_args: vec!["B=3".parse().unwrap(), "C=4".parse().unwrap()],
+            remove_build_args: vec!["A".to_owned()],
+            ..SpecArgs::default()
+        };
+        let changed = over(&args, None);
+        assert_eq!(
+            changed.build_args,
+            [("B".to_owned(), "3".to_owned()), ("C".to_owned(), "4".to_owned())].into()
+        );
+        assert_eq!(changed.context_kind(), ContextKind::GitRepository);
+        assert_eq!(changed.dockerfile, "FROM old\n");
+    }
+
+    // covers R24
+    #[test]
+    fn a_dockerfile_switches_to_the_local_folder_and_keeps_the_repository() {
+        let changed = over(&SpecArgs::default(), Some("FROM new\n"));
+        assert_eq!(changed.context_kind(), ContextKind::LocalFolder);
+        assert_eq!(
+            (changed.dockerfile.as_str(), changed.git),
+            ("FROM new\n", Some(GitSource::default()))
+        );
+    }
+
+    // covers R35, R36
+    #[test]
+    fn a_repository_switches_to_git_and_keeps_the_dockerfile() {
+        let args = SpecArgs {
+            git: Some("https://example.org/a.git".to_owned()),
+            git_dir: Some("docker".to_owned()),
+            ..SpecArgs::default()
+        };
+        let changed = over(&args, None);
+        assert_eq!(changed.context_kind(), ContextKind::GitRepository);
+        assert_eq!(changed.git.unwrap().directory, "docker");
+        assert_eq!(changed.dockerfile, "FROM old\n");
+    }
+}
