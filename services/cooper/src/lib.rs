@@ -21,6 +21,9 @@ use std::process::ExitCode;
 
 /// The whole command, from the words that were typed to the exit code.
 pub fn main() -> ExitCode {
+    if let Some(code) = builder::git::child_main() {
+        return code;
+    }
     let Cli { global, command } = Cli::parse();
     let shell = Shell::new(global);
     match commanded(&shell, command) {
