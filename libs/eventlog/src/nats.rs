@@ -213,17 +213,22 @@ pub const ACCOUNTS: [Account; 5] = [
 ];
 
 /// What every service needs of the JetStream API: looking, reading, and creating what is missing. Nothing here
-/// changes or removes a stream.
-const READING: [&str; 9] = [
+/// changes or removes a stream, or makes one of another name, which could republish into `LOG`.
+const READING: [&str; 13] = [
     "$JS.API.INFO",
     "$JS.API.STREAM.INFO.*",
-    "$JS.API.STREAM.CREATE.*",
+    "$JS.API.STREAM.CREATE.LOG",
+    "$JS.API.STREAM.CREATE.BUILDLOG",
+    "$JS.API.STREAM.CREATE.EVENTS",
+    "$JS.API.STREAM.CREATE.OBJ_contexts",
     "$JS.API.STREAM.MSG.GET.*",
     "$JS.API.DIRECT.GET.>",
     "$JS.API.CONSUMER.CREATE.>",
     "$JS.API.CONSUMER.MSG.NEXT.>",
     "$JS.API.CONSUMER.DELETE.>",
     "$JS.API.CONSUMER.INFO.>",
+    // A reader of contexts tells the server to go on.
+    "$JS.FC.>",
 ];
 
 /// Settings of a private server, in its own file format. `passwords` answers each account's.
@@ -249,6 +254,8 @@ pub fn server_config(listen: &str, store: &str, passwords: impl Fn(&str) -> Stri
     }
     format!(
         "listen: {listen:?}\nserver_name: \"cooperage\"\nmax_payload: 1MB\njetstream {{\n  store_dir: {store:?}\n  \
+         # By default as much as is free now, and streams that promise more can't be created. Theirs are the limits.\n  \
+         max_file_store: 1TB\n  \
          # The default of two minutes loses acknowledged entries in a power failure.\n  sync_interval: always\n}}\n\
          authorization {{\n  users: [\n{users}  ]\n}}\n"
     )
