@@ -133,7 +133,8 @@ impl Attempt<'_> {
             Ok(Err(SourceError::Log(error))) => return Err(error),
             Err(_) => return Ok(Ended::Failed(BuildPhase::Fetching, self.too_long())),
         };
-        if let Source { commit: Some(commit), .. } = &source {
+        let Source { tar, commit, notices } = source;
+        if let Some(commit) = commit {
             let fetched = BuildsCommand::Fetched {
                 build: self.build(),
                 attempt: self.number,
@@ -143,11 +144,15 @@ impl Attempt<'_> {
             if let Err(error) = self.command(fetched).await {
                 tracing::warn!(error = &error as &dyn std::error::Error, "the commit was not recorded");
             }
-            log.write(&format!("#0 commit {commit}\n\n")).await?;
+            log.write(&format!("#0 commit {commit}\n")).await?;
+            for notice in notices {
+                log.write(&format!("#0 {notice}\n")).await?;
+            }
+            log.write("\n").await?;
         }
 
         let artifact = self.artifact();
-        let mut progress = pin!(self.job.engine.build(self.input(spec, &artifact), source.tar));
+        let mut progress = pin!(self.job.engine.build(self.input(spec, &artifact), tar));
         let mut image = None;
         let mut last_output = Instant::now();
         loop {

@@ -1,17 +1,25 @@
 //! Where the context of a build comes from: the editor's Dockerfile with its files, or a git repository.
 
-use crate::context;
+use crate::{
+    context,
+    git::{self, GitLimits, GitRefused, GitRequest},
+};
 use bytes::Bytes;
 use eventlog::LogError;
 use futures::{StreamExt as _, stream::BoxStream};
 use proto::editor::v1::{BuildSpec, ContextKind};
 use service::World;
 use std::{io, path::Path};
+use tokio_util::io::ReaderStream;
+
+const READ_BYTES: usize = 256 * 1024;
 
 pub(super) struct Source {
     pub(super) tar: BoxStream<'static, io::Result<Bytes>>,
     /// Of a git context.
     pub(super) commit: Option<String>,
+    /// What was left out of it, a sentence each.
+    pub(super) notices: Vec<String>,
 }
 
 pub(super) enum SourceError {
@@ -33,6 +41,7 @@ async fn from_editor(world: &World, spec: &BuildSpec) -> Result<Source, SourceEr
         return Ok(Source {
             tar: context::assemble(&spec.dockerfile, nothing).boxed(),
             commit: None,
+            notices: vec![],
         });
     };
     let stored = world.nats.blobs().get(&attached.digest).await.map_err(SourceError::Log)?;
@@ -42,9 +51,26 @@ async fn from_editor(world: &World, spec: &BuildSpec) -> Result<Source, SourceEr
     Ok(Source {
         tar: context::assemble(&spec.dockerfile, stored).boxed(),
         commit: None,
+        notices: vec![],
     })
 }
 
-async fn from_git(_world: &World, _spec: &BuildSpec, _work: &Path) -> Result<Source, SourceError> {
-    Err(SourceError::Refused("this builder does not read git repositories yet, use a local folder".to_owned()))
+async fn from_git(world: &World, spec: &BuildSpec, work: &Path) -> Result<Source, SourceError> {
+    let wanted = spec.git.clone().unwrap_or_default();
+    let refused = |refused: GitRefused| SourceError::Refused(refused.to_string());
+    let settings = &world.config.builder;
+    let request = GitRequest {
+        source: git::normalize(&wanted.url, &wanted.r#ref, &wanted.directory).map_err(refused)?,
+        allow_http: settings.git_http,
+        allow_loopback: settings.git_private_hosts,
+        limits: GitLimits::default(),
+        work_dir: work.to_owned(),
+        program: None,
+    };
+    let context = git::fetch(request).await.map_err(refused)?;
+    Ok(Source {
+        commit: Some(context.commit),
+        notices: context.notices,
+        tar: ReaderStream::with_capacity(context.tar, READ_BYTES).boxed(),
+    })
 }
