@@ -21,7 +21,7 @@ use tonic::Status;
 use tonic_health::server::HealthReporter;
 use tonic_web::GrpcWebLayer;
 use tower_http::cors::CorsLayer;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, field::Empty};
 
 /// How long calls that are still open may take once the process stops.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -75,7 +75,7 @@ pub(crate) async fn serve(
 
 /// One span per call, in the trace that the caller is in.
 async fn traced(request: Request, next: Next) -> Response {
-    let span = tracing::info_span!("call", path = request.uri().path());
+    let span = tracing::info_span!("call", path = request.uri().path(), trace_id = Empty);
     if let Some(traceparent) = request
         .headers()
         .get("traceparent")
@@ -83,6 +83,7 @@ async fn traced(request: Request, next: Next) -> Response {
     {
         telemetry::adopt(&span, traceparent);
     }
+    span.record("trace_id", telemetry::trace_id(&telemetry::traceparent_of(&span)));
     next.run(request).instrument(span).await
 }
 

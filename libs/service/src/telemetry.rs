@@ -11,9 +11,11 @@ use opentelemetry_sdk::{
     Resource, metrics::SdkMeterProvider, propagation::TraceContextPropagator, trace::SdkTracerProvider,
 };
 use std::{collections::HashMap, io::IsTerminal as _, time::Duration};
-use tracing::Span;
+use tracing::{Span, Subscriber};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
-use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use tracing_subscriber::{
+    EnvFilter, Layer, layer::SubscriberExt as _, registry::LookupSpan, util::SubscriberInitExt as _,
+};
 
 const SHUTDOWN: Duration = Duration::from_secs(2);
 const TRACEPARENT: &str = "traceparent";
@@ -53,11 +55,9 @@ impl Telemetry {
                 .boxed(),
             LogFormat::Json => lines.json().boxed(),
         };
-        // Without a collector there still are trace ids, so that an entry can be found in the logs.
-        let spans = tracing_opentelemetry::layer().with_tracer(tracer.tracer("cooperage"));
         tracing_subscriber::registry()
             .with(lines.with_filter(filter))
-            .with(spans.with_filter(EnvFilter::new("info")))
+            .with(spans(&tracer))
             .try_init()
             .context("telemetry was started twice")?;
         Ok(Self { tracer, meter })
@@ -81,14 +81,27 @@ impl Telemetry {
     }
 }
 
+/// Without a collector there still are trace ids: they stand in the entries, and in the log lines of calls.
+fn spans<S>(tracer: &SdkTracerProvider) -> impl Layer<S>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+{
+    let spans = tracing_opentelemetry::layer().with_tracer(tracer.tracer("cooperage"));
+    spans.with_filter(EnvFilter::new("info"))
+}
+
 /// The current span as a W3C `traceparent`, or nothing.
 pub fn traceparent() -> String {
+    traceparent_of(&Span::current())
+}
+
+pub(crate) fn traceparent_of(span: &Span) -> String {
     let mut carrier = HashMap::new();
-    TraceContextPropagator::new().inject_context(&Span::current().context(), &mut carrier);
+    TraceContextPropagator::new().inject_context(&span.context(), &mut carrier);
     carrier.remove(TRACEPARENT).unwrap_or_default()
 }
 
-/// Makes `span` part of the trace that a caller sent, if it sent one.
+/// Makes `span` part of the trace that a caller sent, if it sent one. Before anything else is done with the span.
 pub fn adopt(span: &Span, traceparent: &str) {
     let context = context(traceparent);
     if context.span().span_context().is_valid() {
@@ -97,7 +110,8 @@ pub fn adopt(span: &Span, traceparent: &str) {
     }
 }
 
-/// A span of work that an entry led to: of the same trace, and linked to what wrote the entry.
+/// A span of work that an entry led to: of the same trace, and linked to what wrote the entry. Before anything else is
+/// done with the span.
 pub fn follow(span: &Span, traceparent: &str) {
     let context = context(traceparent);
     let cause = context.span().span_context().clone();
@@ -115,4 +129,103 @@ pub fn trace_id(traceparent: &str) -> &str {
 fn context(traceparent: &str) -> opentelemetry::Context {
     let carrier = HashMap::from([(TRACEPARENT.to_owned(), traceparent.to_owned())]);
     TraceContextPropagator::new().extract_with_context(&opentelemetry::Context::new(), &carrier)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use opentelemetry::{SpanId, trace::SpanContext};
+    use opentelemetry_sdk::{
+        error::OTelSdkResult,
+        trace::{SpanData, SpanExporter},
+    };
+    use std::sync::{Arc, Mutex};
+
+    const CALLER: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+    /// The SDK has one too, behind a feature that would compile it a second time for the tests.
+    #[derive(Debug, Clone, Default)]
+    struct Exported(Arc<Mutex<Vec<SpanData>>>);
+
+    impl SpanExporter for Exported {
+        async fn export(&self, spans: Vec<SpanData>) -> OTelSdkResult {
+            self.0.lock().unwrap().extend(spans);
+            Ok(())
+        }
+    }
+
+    /// The spans that were exported of what `test` does, and what it answers.
+    fn exported<T>(test: impl FnOnce() -> T) -> (Vec<SpanData>, T) {
+        let exporter = Exported::default();
+        let provider = SdkTracerProvider::builder().with_simple_exporter(exporter.clone());
+        let subscriber = tracing_subscriber::registry().with(spans(&provider.build()));
+        let answer = tracing::subscriber::with_default(subscriber, test);
+        let spans = exporter.0.lock().unwrap().clone();
+        (spans, answer)
+    }
+
+    fn named<'a>(spans: &'a [SpanData], name: &str) -> &'a SpanData {
+        spans.iter().find(|span| span.name == name).unwrap()
+    }
+
+    fn read(traceparent: &str) -> SpanContext {
+        context(traceparent).span().span_context().clone()
+    }
+
+    // covers E15
+    #[test]
+    fn one_trace_leads_from_the_caller_to_the_work_that_an_entry_led_to() {
+        let (spans, written) = exported(|| {
+            let call = tracing::info_span!("call");
+            adopt(&call, CALLER);
+            let written = call.in_scope(traceparent);
+            drop(call);
+
+            // Later, in a policy that is in the middle of something else.
+            let _pass = tracing::info_span!("pass").entered();
+            let work = tracing::info_span!("work");
+            follow(&work, &written);
+            work.in_scope(|| tracing::info_span!("push").in_scope(|| ()));
+            written
+        });
+        let (caller, call, work) = (read(CALLER), named(&spans, "call"), named(&spans, "work"));
+        assert_eq!(call.span_context.trace_id(), caller.trace_id());
+        assert_eq!(call.parent_span_id, caller.span_id());
+        assert_eq!(read(&written).span_id(), call.span_context.span_id());
+        assert_eq!(trace_id(&written), caller.trace_id().to_string());
+
+        assert_eq!(work.span_context.trace_id(), caller.trace_id());
+        assert_eq!(work.parent_span_id, call.span_context.span_id());
+        let links: Vec<SpanId> = work.links.iter().map(|link| link.span_context.span_id()).collect();
+        assert_eq!(links, [call.span_context.span_id()]);
+        assert_eq!(named(&spans, "push").span_context.trace_id(), caller.trace_id());
+        assert_ne!(named(&spans, "pass").span_context.trace_id(), caller.trace_id());
+    }
+
+    // covers E15
+    #[test]
+    fn a_span_that_nobody_entered_is_exported_too() {
+        let (spans, ()) = exported(|| follow(&tracing::info_span!("publish"), CALLER));
+        assert_eq!(named(&spans, "publish").links.len(), 1);
+    }
+
+    #[test]
+    fn without_a_trace_or_with_nonsense_a_new_one_begins() {
+        let (spans, written) = exported(|| {
+            let call = tracing::info_span!("call");
+            adopt(&call, "00-nonsense");
+            follow(&call, "");
+            call.in_scope(traceparent)
+        });
+        let call = named(&spans, "call");
+        assert_eq!(call.parent_span_id, SpanId::INVALID);
+        assert_eq!(call.links.len(), 0);
+        assert_eq!(read(&written).span_id(), call.span_context.span_id());
+    }
+
+    #[test]
+    fn without_telemetry_there_is_no_trace() {
+        assert_eq!(traceparent(), "");
+        assert_eq!(trace_id(""), "");
+    }
 }
