@@ -11,7 +11,6 @@ mod refused;
 mod remote;
 mod source;
 mod tree;
-mod tunnel;
 
 use std::{path::PathBuf, time::Duration};
 

@@ -23,6 +23,8 @@ pub enum GitRefused {
     NotPublic { host: String },
     #[error("could not reach the git host {host}: {cause}")]
     Unreachable { host: String, cause: String },
+    #[error("the certificate of the git host {host} is not valid; correct the address, or the host")]
+    Certificate { host: String },
     #[error("the git host {host} did not send the repository within {seconds} seconds; try again")]
     TimedOut { host: String, seconds: u64 },
     #[error("the git host wants to lead elsewhere: {cause}; write the address that it leads to")]
@@ -61,6 +63,7 @@ impl GitRefused {
             Self::Directory { .. } | Self::NoSuchDirectory { .. } => "GIT_DIRECTORY",
             Self::NotPublic { .. } => "GIT_HOST_NOT_PUBLIC",
             Self::Unreachable { .. } => "GIT_HOST_UNREACHABLE",
+            Self::Certificate { .. } => "GIT_HOST_CERTIFICATE",
             Self::TimedOut { .. } => "GIT_TIMEOUT",
             Self::Redirected { .. } => "GIT_REDIRECT",
             Self::NotFound { .. } => "GIT_NOT_FOUND",

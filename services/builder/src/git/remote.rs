@@ -3,12 +3,11 @@
 use std::cell::Cell;
 
 use git2::{
-    AutotagOption, Direction, ErrorClass, ErrorCode, FetchOptions, Oid, ProxyOptions, RemoteCallbacks, RemoteRedirect,
-    Repository,
+    AutotagOption, Direction, ErrorClass, ErrorCode, FetchOptions, Oid, RemoteCallbacks, RemoteRedirect, Repository,
 };
 use url::Url;
 
-use super::{GitRefused, Job, address, tunnel};
+use super::{GitRefused, Job, address};
 
 /// Where the wanted branch or tag is kept.
 const FETCHED: &str = "refs/cooperage/fetched";
@@ -77,8 +76,6 @@ fn choose(heads: &[Head], reference: &str) -> Option<Choice> {
 struct Host<'a> {
     job: &'a Job,
     name: String,
-    /// The way to the one address that was checked.
-    tunnel: Option<String>,
     stopped: Cell<bool>,
 }
 
@@ -90,25 +87,17 @@ impl<'a> Host<'a> {
         let url = Url::parse(&job.source.url).map_err(|_| bad())?;
         let name = url.host_str().ok_or_else(bad)?.to_owned();
         let port = url.port_or_known_default().ok_or_else(bad)?;
-        let address = address::reachable(&name, port, job.allow_loopback)?;
-        // libgit2 does not use a proxy for plain http
-        let tunnel = (url.scheme() == "https")
-            .then(|| tunnel::open(&name, port, address))
-            .transpose();
-        let tunnel = tunnel.map_err(|error| GitRefused::Worker {
-            cause: error.to_string(),
-        })?;
+        address::check(&name, port, job.allow_loopback)?;
         Ok(Self {
             job,
             name,
-            tunnel,
             stopped: Cell::new(false),
         })
     }
 
     fn list(&self, repository: &Repository) -> Result<Vec<Head>, GitRefused> {
         let mut remote = repository.remote_anonymous(&self.job.source.url)?;
-        let connection = remote.connect_auth(Direction::Fetch, Some(self.callbacks()), Some(self.proxy()));
+        let connection = remote.connect_auth(Direction::Fetch, Some(self.callbacks()), None);
         let connection = connection.map_err(|error| self.refused(&error))?;
         let heads = connection.list().map_err(|error| self.refused(&error))?;
         let head = |head: &git2::RemoteHead<'_>| Head {
@@ -156,7 +145,6 @@ impl<'a> Host<'a> {
         let mut options = FetchOptions::new();
         options
             .remote_callbacks(self.callbacks())
-            .proxy_options(self.proxy())
             .follow_redirects(RemoteRedirect::None)
             .download_tags(AutotagOption::None)
             .update_fetchhead(false)
@@ -177,14 +165,6 @@ impl<'a> Host<'a> {
         callbacks
     }
 
-    fn proxy(&self) -> ProxyOptions<'static> {
-        let mut options = ProxyOptions::new();
-        if let Some(tunnel) = &self.tunnel {
-            options.url(tunnel);
-        }
-        options
-    }
-
     /// Whether another way of asking the same host may do.
     fn may_go_on(&self, error: &git2::Error) -> bool {
         let network = matches!(error.class(), ErrorClass::Http | ErrorClass::Os | ErrorClass::Ssl);
@@ -203,9 +183,9 @@ impl<'a> Host<'a> {
             GitRefused::Redirected {
                 cause: cause.replace("cannot redirect ", ""),
             }
-        } else if says("proxy returned unexpected status: 403") {
-            GitRefused::Redirected {
-                cause: format!("from {} to another address", self.name),
+        } else if error.code() == ErrorCode::Certificate {
+            GitRefused::Certificate {
+                host: self.name.clone(),
             }
         } else if error.code() == ErrorCode::Auth
             || ["401", "403", "404", "410"]
