@@ -178,7 +178,10 @@ pub(super) fn of_repository(entry: &Entry, index: usize, event: &RepositoryEvent
         RepositoryEvent::Released(event) => ("repository.released", format!("nothing is left under {}", event.path)),
         RepositoryEvent::Opened(_) | RepositoryEvent::TagsPlaced(_) => return None,
     };
-    Some(row(entry, index, tile, kind, summary))
+    let mut row = row(entry, index, tile, kind, summary);
+    // Cleaning up is what follows a deletion, and counts.
+    row.after_deletion &= !matches!(event, RepositoryEvent::Released(_));
+    Some(row)
 }
 
 pub(super) async fn store(view: &mut SqliteConnection, rows: &[HistoryRow]) -> Result<(), ViewError> {
