@@ -1,0 +1,260 @@
+//! EditorService.
+
+use crate::{
+    context::Limits,
+    domain::{Command, Refused, Spec},
+    upload, view,
+};
+use access::Right;
+use eventlog::{Done, ExecuteError, Outcome, View, Writer};
+use ids::ImageId;
+use proto::editor::v1::{
+    BuildSpec, ContextKind, GetSpecRequest, GetSpecResponse, ListRevisionsRequest, ListRevisionsResponse,
+    RestoreRevisionRequest, RestoreRevisionResponse, Revision, SaveSpecRequest, SaveSpecResponse, UploadContextRequest,
+    UploadContextResponse, UploadStart, editor_service_server::EditorService, upload_context_request::Part,
+};
+use service::{Call, Failure, World, invalid, page};
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+use tonic::{Request, Response, Status, Streaming};
+
+/// Uploads at the same time, each with two threads and a few megabytes; others wait.
+const UPLOADS: usize = 16;
+
+pub(crate) struct EditorApi {
+    world: World,
+    view: View,
+    writer: Writer,
+    uploads: Arc<Semaphore>,
+}
+
+impl EditorApi {
+    pub(crate) fn new(world: &World, view: &View) -> Self {
+        Self {
+            world: world.clone(),
+            view: view.clone(),
+            writer: Writer::new(world.log.clone(), view.clone(), world.clock.clone()),
+            uploads: Arc::new(Semaphore::new(UPLOADS)),
+        }
+    }
+
+    async fn admit<T>(&self, request: Request<T>) -> Result<(Call, T), Failure> {
+        let call = self.world.admit(request.metadata(), &self.view).await?;
+        Ok((call, request.into_inner()))
+    }
+
+    /// One question about rights and one append: a save waits for no view.
+    async fn save(&self, request: Request<SaveSpecRequest>) -> Result<SaveSpecResponse, Failure> {
+        let (call, request) = self.admit(request).await?;
+        let located = self
+            .world
+            .access
+            .image(&call.caller, &request.image, Right::Write)
+            .await?;
+        let spec = request
+            .spec
+            .ok_or_else(|| invalid("spec", "a save needs what to save"))?;
+        self.keep_files(located.image, &spec).await?;
+        let command = Command::SaveRevision {
+            spec: Box::new(spec),
+            note: request.note,
+            expected_revision: request.expected_revision,
+            restored_from: 0,
+        };
+        let request = call.request(&self.world, &request.request_id)?;
+        let done = self.writer.execute::<Spec>(&request, &located.image, command).await?;
+        Ok(SaveSpecResponse {
+            position: done.position.0,
+            revision: self.revision_of(&done).await?,
+            created: done.outcome != Outcome::Unchanged,
+        })
+    }
+
+    /// Files that no revision needs yet may be about to be removed. From here on they are not, for a day.
+    async fn keep_files(&self, image: ImageId, spec: &BuildSpec) -> Result<(), Failure> {
+        let Some(context) = spec.context.as_ref().filter(|context| !context.digest.is_empty()) else {
+            return Ok(());
+        };
+        let needed = view::needs(&self.view, &image.to_string(), &context.digest).await?;
+        if needed || self.world.nats.blobs().keep(&context.digest).await? {
+            return Ok(());
+        }
+        // In the words of the aggregate, so that nobody learns what is stored for others.
+        Err(refused(Refused::ContextNotUploaded))
+    }
+
+    /// The number that a command led to. A repeated one is told what it was told before.
+    async fn revision_of(&self, done: &Done<Spec>) -> Result<u32, Failure> {
+        match done.outcome {
+            Outcome::Written | Outcome::Unchanged => Ok(done.state.number()),
+            Outcome::Repeated => {
+                self.world.reach(&self.view, done.position).await?;
+                let number = view::number_at(&self.view, done.position).await?;
+                Ok(number.unwrap_or_else(|| done.state.number()))
+            }
+        }
+    }
+
+    async fn get(&self, request: Request<GetSpecRequest>) -> Result<GetSpecResponse, Failure> {
+        let (call, request) = self.admit(request).await?;
+        let located = self.world.access.any_image(&call.caller, &request.image).await?;
+        let image = located.image.to_string();
+        let revision = match request.revision {
+            Some(0) => self.draft(),
+            Some(number) => self.revision(&image, number).await?,
+            None => view::saved(&self.view, &image, None)
+                .await?
+                .unwrap_or_else(|| self.draft()),
+        };
+        Ok(GetSpecResponse {
+            revision: Some(revision),
+        })
+    }
+
+    /// What the editor shows before the first save.
+    fn draft(&self) -> Revision {
+        Revision {
+            spec: Some(BuildSpec {
+                context_kind: ContextKind::LocalFolder.into(),
+                dockerfile: self.world.config.editor.default_dockerfile.clone(),
+                ..BuildSpec::default()
+            }),
+            ..Revision::default()
+        }
+    }
+
+    async fn revision(&self, image: &str, number: u32) -> Result<Revision, Failure> {
+        if let Some(revision) = view::saved(&self.view, image, Some(number)).await? {
+            return Ok(revision);
+        }
+        let newest = view::saved(&self.view, image, None).await?;
+        Err(refused(Refused::NoSuchRevision {
+            revision: number,
+            newest: newest.map_or(0, |newest| newest.number),
+        }))
+    }
+
+    async fn list(&self, request: Request<ListRevisionsRequest>) -> Result<ListRevisionsResponse, Failure> {
+        let (call, request) = self.admit(request).await?;
+        let located = self.world.access.any_image(&call.caller, &request.image).await?;
+        let below = match &*request.page_token {
+            "" => u32::MAX,
+            token => token
+                .parse()
+                .map_err(|_| invalid("page_token", "not a token of this call"))?,
+        };
+        let rows = page(request.page_size)?;
+        let (revisions, has_more) = view::page(&self.view, &located.image.to_string(), below, rows).await?;
+        let next_page_token = match revisions.last() {
+            Some(last) if has_more => last.number.to_string(),
+            _ => String::new(),
+        };
+        Ok(ListRevisionsResponse {
+            revisions,
+            next_page_token,
+        })
+    }
+
+    async fn restore(&self, request: Request<RestoreRevisionRequest>) -> Result<RestoreRevisionResponse, Failure> {
+        let (call, request) = self.admit(request).await?;
+        let located = self
+            .world
+            .access
+            .image(&call.caller, &request.image, Right::Write)
+            .await?;
+        // Its files are kept, because it is.
+        let old = self.revision(&located.image.to_string(), request.revision).await?;
+        let command = Command::SaveRevision {
+            spec: Box::new(old.spec.unwrap_or_default()),
+            note: String::new(),
+            expected_revision: request.expected_revision,
+            restored_from: old.number,
+        };
+        let request = call.request(&self.world, &request.request_id)?;
+        let done = self.writer.execute::<Spec>(&request, &located.image, command).await?;
+        Ok(RestoreRevisionResponse {
+            position: done.position.0,
+            revision: self.revision_of(&done).await?,
+        })
+    }
+
+    async fn upload(
+        &self,
+        request: Request<Streaming<UploadContextRequest>>,
+    ) -> Result<UploadContextResponse, Failure> {
+        let (call, mut messages) = self.admit(request).await?;
+        let start = start(messages.message().await?)?;
+        let located = self
+            .world
+            .access
+            .image(&call.caller, &start.image, Right::Write)
+            .await?;
+        let request = call.request(&self.world, &start.request_id)?;
+        let _turn = self.uploads.acquire().await;
+        let settings = &self.world.config.editor;
+        let limits = Limits {
+            bytes: settings.context_bytes_max,
+            entries: settings.context_entries_max,
+        };
+        let name = self.world.ids.next().to_string();
+        let context = upload::receive(messages, name, limits, self.world.nats.blobs()).await?;
+        let command = Command::RecordContext {
+            context: context.clone(),
+        };
+        let done = self.writer.execute::<Spec>(&request, &located.image, command).await?;
+        let context = match done.outcome {
+            Outcome::Written | Outcome::Unchanged => context,
+            Outcome::Repeated => {
+                self.world.reach(&self.view, done.position).await?;
+                view::upload_at(&self.view, done.position).await?.unwrap_or(context)
+            }
+        };
+        Ok(UploadContextResponse {
+            position: done.position.0,
+            context: Some(context),
+        })
+    }
+}
+
+fn start(first: Option<UploadContextRequest>) -> Result<UploadStart, Failure> {
+    match first.and_then(|message| message.part) {
+        Some(Part::Start(start)) => Ok(start),
+        Some(Part::Chunk(_)) | None => Err(invalid("start", "the first message names the image").into()),
+    }
+}
+
+fn refused(refused: Refused) -> Failure {
+    ExecuteError::Refused(Box::new(refused)).into()
+}
+
+#[tonic::async_trait]
+impl EditorService for EditorApi {
+    async fn save_spec(&self, request: Request<SaveSpecRequest>) -> Result<Response<SaveSpecResponse>, Status> {
+        Ok(self.save(request).await.map(Response::new)?)
+    }
+
+    async fn get_spec(&self, request: Request<GetSpecRequest>) -> Result<Response<GetSpecResponse>, Status> {
+        Ok(self.get(request).await.map(Response::new)?)
+    }
+
+    async fn list_revisions(
+        &self,
+        request: Request<ListRevisionsRequest>,
+    ) -> Result<Response<ListRevisionsResponse>, Status> {
+        Ok(self.list(request).await.map(Response::new)?)
+    }
+
+    async fn restore_revision(
+        &self,
+        request: Request<RestoreRevisionRequest>,
+    ) -> Result<Response<RestoreRevisionResponse>, Status> {
+        Ok(self.restore(request).await.map(Response::new)?)
+    }
+
+    async fn upload_context(
+        &self,
+        request: Request<Streaming<UploadContextRequest>>,
+    ) -> Result<Response<UploadContextResponse>, Status> {
+        Ok(self.upload(request).await.map(Response::new)?)
+    }
+}
