@@ -134,7 +134,6 @@ async fn platform(output: &Output, config: Config, tour: bool, stop: Cancellatio
     tracing::debug!("NATS and the registry answer after {:?}", began.elapsed());
 
     let place = Place::new(address, &config, &data);
-    let engine = config.engine.host.clone();
     let (ready, mut is_ready) = watch::channel(false);
     let beside = async {
         if is_ready.wait_for(|ready| *ready).await.is_err() {
@@ -143,8 +142,13 @@ async fn platform(output: &Output, config: Config, tour: bool, stop: Cancellatio
         }
         crate::client::announce(address, data.folder()).map_err(ends(Exit::Internal))?;
         words::ready(output, &place, began.elapsed())?;
-        let guide = async { if tour { tour::run(output, &place).await } else { Ok(()) } };
-        tokio::try_join!(guide, engine::check(output, &engine), token::renew(&data, &key))
+        let guide = async {
+            if tour {
+                tour::run(output, &place).await?;
+            }
+            words::next(output, &place)
+        };
+        tokio::try_join!(guide, engine::check(output, &place.engine), token::renew(&data, &key))
     };
     let ended = serve(config, listener, ready, &mut children, beside, stop).await;
     children.stop().await;

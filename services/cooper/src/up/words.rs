@@ -18,6 +18,8 @@ pub(super) struct Place {
     pub(super) server: String,
     pub(super) registry: String,
     pub(super) data: PathBuf,
+    /// The Docker Engine, if it is not the usual one.
+    pub(super) engine: String,
     /// How this user types our name.
     pub(super) cooper: String,
 }
@@ -28,32 +30,44 @@ impl Place {
             server: format!("http://{address}"),
             registry: config.registry.url.clone(),
             data: data.folder().to_owned(),
+            engine: config.engine.host.clone(),
             cooper: typed(),
         }
     }
 }
 
 pub(super) fn ready(output: &Output, place: &Place, after: Duration) -> Result<(), Failure> {
-    let cooper = &place.cooper;
-    // The client's own default needs no words.
-    let server = if place.server == "http://127.0.0.1:7070" {
-        String::new()
-    } else {
-        format!(" --server {}", place.server)
-    };
     let head = output.style.paint(Tone::Strong, "Cooperage is ready");
     output.line(format!(
-        "{head} after {:.2} s\n  \
-         server    {}\n  registry  {}\n  data      {}\n\
-         Type in another terminal, for example:\n  \
-         {cooper} workspace create team{server}\n  \
-         {cooper} build -t tool .{server}\n  \
+        "{head} after {:.2} s, at {}",
+        after.as_secs_f64(),
+        place.server
+    ))
+}
+
+/// What one does with it, where everything is, and how it ends.
+pub(super) fn next(output: &Output, place: &Place) -> Result<(), Failure> {
+    let Place {
+        server,
+        registry,
+        data,
+        cooper,
+        ..
+    } = place;
+    // The client's own default needs no words.
+    let export = if server == "http://127.0.0.1:7070" {
+        String::new()
+    } else {
+        format!("  export COOPERAGE_SERVER={server}\n")
+    };
+    output.line(format!(
+        "\nIt listens at {server}, its registry is {registry}, all data is in {}.\n\
+         Type in another terminal, for example:\n{export}  \
+         {cooper} image ls\n  \
+         {cooper} build -t tool .\n  \
          {cooper} --help\n\
          Ctrl-C stops everything; the data stays.",
-        after.as_secs_f64(),
-        place.server,
-        place.registry,
-        place.data.display(),
+        data.display(),
     ))
 }
 
