@@ -53,7 +53,8 @@ impl Nats {
             .custom_inbox_prefix(format!("_INBOX_{}", config.user))
             .name(&config.user)
             .request_timeout(Some(REQUEST_TIMEOUT))
-            .reconnect_delay_callback(|_| RECONNECT_DELAY)
+            // Asked before the first attempt, too, which need not wait.
+            .reconnect_delay_callback(|attempt| if attempt > 1 { RECONNECT_DELAY } else { Duration::ZERO })
             .max_reconnects(None)
             .connect(&config.url)
             .await
