@@ -19,9 +19,10 @@ First steps:
   cooper image ls                           the images, and whether they are built
   cooper resolve tool                       the exact reference for `docker run`
 
-An IMAGE is a name (team/tool), an address (image:team/tool:1.2), a name with a digest, or an id (img_...).
-Exit codes: 0 done, 1 the build failed, 2 wrong usage, 65 invalid, 69 server not reachable, 72 not found, 73 exists
-already, 75 not now, 77 not allowed, 124 time-out, 130 interrupted.";
+An IMAGE is a name (team/tool), an address (image:team/tool:1.2), a name with a digest, or
+an id (img_...).
+Exit codes: 0 done, 1 the build failed, 2 wrong usage, 65 invalid, 69 server not reachable,
+72 not found, 73 exists already, 75 not now, 77 not allowed, 124 time-out, 130 interrupted.";
 
 /// Cooperage: builds, keeps and publishes container images.
 #[derive(Debug, Parser)]
@@ -56,7 +57,7 @@ pub(crate) struct Global {
         hide_env_values = true
     )]
     pub(crate) workspace: Option<String>,
-    /// Write answers for people, or as JSON for programs.
+    /// Write for people, or as JSON for programs.
     #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value_t)]
     pub(crate) output: Format,
     /// Write only ids and names.
@@ -101,6 +102,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct OneImage {
+    /// By name, address or id.
     #[arg(value_name = "IMAGE")]
     pub(crate) image: Reference,
 }
@@ -205,6 +207,7 @@ impl From<RoleWord> for Role {
 
 #[derive(Debug, Args)]
 pub(crate) struct HistoryArgs {
+    /// By name, address or id.
     #[arg(value_name = "IMAGE")]
     pub(crate) image: Reference,
     #[command(flatten)]

@@ -6,7 +6,7 @@ mod server;
 mod stamp;
 
 pub(crate) use home::{Home, announce, data_folders};
-pub(crate) use lasting::{Step, lasting};
+pub(crate) use lasting::{End, Step, lasting};
 pub(crate) use server::Server;
 
 use crate::{
@@ -297,3 +297,86 @@ positioned!(
     StartBuildResponse,
     UploadContextResponse,
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+    use tonic_types::ErrorDetails;
+
+    fn session(folder: &std::path::Path) -> Session {
+        let server = Server::parse("http://127.0.0.1:1").unwrap();
+        let home = Home::in_folder(folder, &server);
+        Session {
+            channel: Endpoint::from(server.uri().clone()).connect_lazy(),
+            stamp: Stamp::new(None, home.position()),
+            home: Some(home),
+        }
+    }
+
+    fn unavailable(reason: &str, message: &str) -> Status {
+        let details = ErrorDetails::with_error_info(reason, "cooperage", std::collections::HashMap::new());
+        Status::with_error_details(Code::Unavailable, message, details)
+    }
+
+    /// Makes a change that is answered with these, one after the other. Tells how it ended and how often it was tried.
+    async fn changed(
+        session: &Session,
+        answers: Vec<Result<u64, Status>>,
+    ) -> (Result<SaveSpecResponse, Failure>, usize) {
+        let answers = RefCell::new(answers.into_iter());
+        let tried = RefCell::new(0);
+        let ended = session
+            .change(async || {
+                *tried.borrow_mut() += 1;
+                let position = answers.borrow_mut().next().unwrap()?;
+                Ok(Response::new(SaveSpecResponse {
+                    position,
+                    ..SaveSpecResponse::default()
+                }))
+            })
+            .await;
+        (ended, tried.into_inner())
+    }
+
+    #[tokio::test]
+    async fn a_change_of_unknown_outcome_is_repeated_and_its_position_remembered() {
+        let folder = tempfile::tempdir().unwrap();
+        let session = session(folder.path());
+        let unknown = || {
+            Err(unavailable(
+                "LOG_UNAVAILABLE",
+                "outcome unknown, repeat with the same request id",
+            ))
+        };
+        let (ended, tried) = changed(&session, vec![unknown(), unknown(), Ok(12)]).await;
+        assert_eq!((ended.unwrap().position, tried), (12, 3));
+        assert_eq!(session.stamp.position(), 12);
+        assert_eq!(self::session(folder.path()).stamp.position(), 12);
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_not_repeated() {
+        let folder = tempfile::tempdir().unwrap();
+        let session = session(folder.path());
+        let (ended, tried) = changed(&session, vec![Err(Status::already_exists("the name is taken"))]).await;
+        assert_eq!((ended.unwrap_err().exit(), tried), (Exit::AlreadyExists, 1));
+        let behind = unavailable("VIEW_BEHIND", "the view is at 3 and did not reach 4 in time, try again");
+        let (ended, tried) = changed(&session, vec![Err(behind)]).await;
+        assert_eq!((ended.unwrap_err().exit(), tried), (Exit::Unavailable, 1));
+    }
+
+    #[tokio::test]
+    async fn positions_of_a_log_that_is_gone_are_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let session = session(folder.path());
+        session.saw(90);
+        let beyond = || Err(unavailable("VIEW_BEHIND", "the log ends at 3, it has no position 90"));
+        let (ended, tried) = changed(&session, vec![beyond(), Ok(4)]).await;
+        assert_eq!((ended.unwrap().position, tried), (4, 2));
+        assert_eq!(session.stamp.position(), 4);
+        assert_eq!(self::session(folder.path()).stamp.position(), 4);
+        let (ended, tried) = changed(&session, vec![beyond(), beyond()]).await;
+        assert_eq!((ended.unwrap_err().exit(), tried), (Exit::Unavailable, 2));
+    }
+}

@@ -97,10 +97,10 @@ impl Failure {
             .filter(|fact| !fact.is_empty())
     }
 
-    /// The same with another thing to do at the end of the sentence.
+    /// The same with the command to type at the end of the sentence.
     #[must_use]
     pub(crate) fn advising(mut self, advice: impl fmt::Display) -> Self {
-        self.0.sentence = format!("{}: {advice}", self.0.sentence);
+        self.0.sentence = format!("{} ({advice})", self.0.sentence);
         self
     }
 
@@ -228,7 +228,7 @@ mod tests {
         assert_eq!(failure.fact(&["build_id", "build"]), Some("bld_1"));
         assert_eq!(
             failure.advising("wait").to_string(),
-            "a build of this image is running: wait"
+            "a build of this image is running (wait)"
         );
     }
 

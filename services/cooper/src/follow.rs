@@ -3,7 +3,7 @@
 //! Ctrl-C leaves the build alone and says how to come back; a second one at once cancels it.
 
 use crate::{
-    client::{Session, Shell, Step, lasting, request_id},
+    client::{End, Session, Shell, Step, lasting, request_id},
     failure::{Exit, Failure},
     interrupt::{self, Presses},
     output::{Tone, phase_word, took},
@@ -25,7 +25,7 @@ const TWICE_WITHIN: Duration = Duration::from_secs(2);
 const LOG_LAG: Duration = Duration::from_secs(5);
 /// How long to watch a cancelled build.
 const CANCEL_PATIENCE: Duration = Duration::from_secs(20);
-const ASK_AGAIN: Duration = Duration::from_secs(1);
+pub(crate) const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// A log from an offset on, also over broken connections.
 pub(crate) fn log(
@@ -43,7 +43,7 @@ pub(crate) fn log(
             .open(async || session.builds().stream_log(request.clone()).await)
             .await
     };
-    lasting(from, open, |offset, message: &StreamLogResponse| {
+    lasting(End::Final, from, open, |offset, message: &StreamLogResponse| {
         *offset = end_of(message);
     })
 }
@@ -65,7 +65,11 @@ fn watch(
             .open(async || session.builds().watch_build(request.clone()).await)
             .await
     };
-    lasting((), open, |(), _| ())
+    lasting(End::Final, (), open, |(), _| ())
+}
+
+pub(crate) fn has_ended(build: &Build) -> bool {
+    !matches!(build.outcome(), BuildOutcome::InProgress | BuildOutcome::Unspecified)
 }
 
 /// A build that somebody follows.
@@ -116,10 +120,7 @@ impl<'a> Following<'a> {
     }
 
     fn has_ended(&self) -> bool {
-        !matches!(
-            self.build.outcome(),
-            BuildOutcome::InProgress | BuildOutcome::Unspecified
-        )
+        has_ended(&self.build)
     }
 
     /// Reads the log and the changes, until both have ended.
@@ -214,14 +215,21 @@ impl<'a> Following<'a> {
     /// The first Ctrl-C: goes away, unless a second one comes at once.
     async fn leave(&mut self, presses: &mut Presses) -> Failure {
         self.end_line();
-        let said = format!(
-            "left: the build goes on; `{}` follows it again, `cooper image cancel {} {}` cancels it, and so does another Ctrl-C now",
-            self.follow_again(),
-            self.image,
-            self.build.id
-        );
+        if self.shell.output.margin.terminal {
+            // The terminal has written ^C.
+            self.shell.output.aside(b"\n");
+        }
         // Also with -q: whoever presses Ctrl-C wants to know what it did.
-        self.shell.output.urgent(&said);
+        for line in [
+            "left, and the build goes on".to_owned(),
+            format!("  to follow it  {}", self.follow_again()),
+            format!(
+                "  to cancel it  cooper image cancel {} {}, or Ctrl-C again now",
+                self.image, self.build.id
+            ),
+        ] {
+            self.shell.output.urgent(&line);
+        }
         match timeout(TWICE_WITHIN, presses.next()).await {
             Ok(()) => self.cancel(presses).await,
             Err(_) => Failure::silent(Exit::Interrupted),
@@ -269,9 +277,7 @@ pub(crate) async fn conclude(shell: &Shell, session: &Session, image: &str, buil
     };
     let sentence = match build.outcome() {
         BuildOutcome::Succeeded => {
-            shell
-                .output
-                .notice(shell.output.margin.paint(Tone::Good, &summary(build)));
+            shell.output.toned_notice(Tone::Good, summary(build));
             return if shell.output.is_json() {
                 Ok(())
             } else {
@@ -297,13 +303,11 @@ pub(crate) async fn conclude(shell: &Shell, session: &Session, image: &str, buil
 
 fn summary(build: &Build) -> String {
     let cached = build.steps.iter().filter(|step| step.cached).count();
-    let cached = match cached {
-        0 => String::new(),
-        cached => format!(", {cached} of {} steps from the cache", build.steps.len()),
+    let cached = match (cached, build.steps.len()) {
+        (0, _) => String::new(),
+        (cached, all) if cached == all => ", all from the cache".to_owned(),
+        (cached, all) => format!(", {cached} of {all} steps from the cache"),
     };
-    format!(
-        "revision {} is built and published in {}{cached}",
-        build.revision,
-        took(build.duration.as_ref())
-    )
+    let took = took(build.duration.as_ref());
+    format!("revision {} is built and published in {took}{cached}", build.revision)
 }

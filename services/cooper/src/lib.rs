@@ -5,13 +5,13 @@
 mod cli;
 mod client;
 mod commands;
-mod context;
 mod failure;
 mod follow;
 mod interrupt;
 mod output;
 mod reference;
 mod up;
+mod upload;
 
 use clap::Parser as _;
 use cli::{Cli, Command};

@@ -17,10 +17,9 @@ use std::io::{self, Write as _};
 /// How answers are written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// For people.
     #[default]
     Table,
-    /// For programs: proto3 JSON.
+    // proto3 JSON.
     Json,
 }
 
@@ -80,9 +79,13 @@ impl Output {
 
     /// Says something beside the answer, on stderr.
     pub(crate) fn notice(&self, text: impl AsRef<str>) {
-        if !self.quiet {
-            self.aside(format!("{}\n", plain(text.as_ref())).as_bytes());
-        }
+        self.aside(format!("{}\n", plain(text.as_ref())).as_bytes());
+    }
+
+    /// The same in a colour.
+    pub(crate) fn toned_notice(&self, tone: Tone, text: impl AsRef<str>) {
+        let text = self.margin.paint(tone, &plain(text.as_ref()));
+        self.aside(format!("{text}\n").as_bytes());
     }
 
     /// Says on stderr what has to be said with `-q` too.

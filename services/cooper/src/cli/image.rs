@@ -16,6 +16,7 @@ pub(crate) enum ImageCommand {
     Show(OneImage),
     /// Give an image another name.
     Rename {
+        /// By name, address or id.
         #[arg(value_name = "IMAGE")]
         image: Reference,
         #[arg(value_name = "NEW")]
@@ -23,6 +24,7 @@ pub(crate) enum ImageCommand {
     },
     /// Give an image another description.
     Describe {
+        /// By name, address or id.
         #[arg(value_name = "IMAGE")]
         image: Reference,
         #[arg(value_name = "TEXT")]
@@ -30,6 +32,7 @@ pub(crate) enum ImageCommand {
     },
     /// Delete an image; its history stays.
     Delete {
+        /// By name, address or id.
         #[arg(value_name = "IMAGE")]
         image: Reference,
         /// Remove what is in the registry too, and give the name back.
@@ -48,6 +51,7 @@ pub(crate) enum ImageCommand {
     Edit(OneImage),
     /// List the revisions, newest first.
     Revisions {
+        /// By name, address or id.
         #[arg(value_name = "IMAGE")]
         image: Reference,
         #[command(flatten)]
@@ -55,6 +59,7 @@ pub(crate) enum ImageCommand {
     },
     /// Write the Dockerfile.
     Dockerfile {
+        /// By name, address or id.
         #[arg(value_name = "IMAGE")]
         image: Reference,
         /// Of this revision [default: the current one].
@@ -63,6 +68,7 @@ pub(crate) enum ImageCommand {
     },
     /// Show what changed from revision A to revision B.
     Diff {
+        /// By name, address or id.
         #[arg(value_name = "IMAGE")]
         image: Reference,
         /// [default: the one before B]
@@ -74,6 +80,7 @@ pub(crate) enum ImageCommand {
     },
     /// Go back to an older revision, by saving it again.
     Restore {
+        /// By name, address or id.
         #[arg(value_name = "IMAGE")]
         image: Reference,
         #[arg(value_name = "REVISION")]
@@ -87,6 +94,7 @@ pub(crate) enum ImageCommand {
     Build(Box<BuildArgs>),
     /// The journal: list the builds, newest first.
     Builds {
+        /// By name, address or id.
         #[arg(value_name = "IMAGE")]
         image: Reference,
         #[command(flatten)]
@@ -155,13 +163,14 @@ impl From<StatusWord> for ImageStatus {
 
 #[derive(Debug, Args)]
 pub(crate) struct SaveArgs {
+    /// By name, address or id.
     #[arg(value_name = "IMAGE")]
     pub(crate) image: Reference,
-    #[command(flatten)]
-    pub(crate) spec: SpecArgs,
     /// Only if this is the current revision.
     #[arg(long, value_name = "N")]
     pub(crate) expect_revision: Option<u32>,
+    #[command(flatten)]
+    pub(crate) spec: SpecArgs,
 }
 
 /// How much of a long list.
@@ -175,6 +184,7 @@ pub(crate) struct Newest {
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "flags are")]
 pub(crate) struct BuildArgs {
+    /// By name, address or id.
     #[arg(value_name = "IMAGE")]
     pub(crate) image: Reference,
     /// Only if this is the current revision.
@@ -202,6 +212,7 @@ pub(crate) struct BuildArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct OfBuild {
+    /// By name, address or id.
     #[arg(value_name = "IMAGE")]
     pub(crate) image: Reference,
     /// By its id, bld_... [default: the newest]

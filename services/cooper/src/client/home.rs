@@ -24,7 +24,7 @@ impl Home {
         Some(Self::in_folder(&base.join("cooperage"), server))
     }
 
-    fn in_folder(folder: &Path, server: &Server) -> Self {
+    pub(super) fn in_folder(folder: &Path, server: &Server) -> Self {
         Self {
             folder: folder.join(server.key()),
         }

@@ -18,7 +18,17 @@ pub(crate) enum Step<T> {
     Said(T),
 }
 
+/// What it means when the server ends a stream in good order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// There is no more.
+    Final,
+    /// The server stops, and another will go on.
+    Never,
+}
+
 struct State<C, T, O, A> {
+    end: End,
     cursor: C,
     open: O,
     advance: A,
@@ -27,12 +37,18 @@ struct State<C, T, O, A> {
 }
 
 /// Reads a stream to its end. `advance` moves the cursor over a message, and `open` begins after the cursor.
-pub(crate) fn lasting<C, T, O, A>(cursor: C, open: O, advance: A) -> impl Stream<Item = Result<Step<T>, Failure>>
+pub(crate) fn lasting<C, T, O, A>(
+    end: End,
+    cursor: C,
+    open: O,
+    advance: A,
+) -> impl Stream<Item = Result<Step<T>, Failure>>
 where
     O: AsyncFn(&C) -> Result<Streaming<T>, Failure>,
     A: Fn(&mut C, &T),
 {
     let state = State {
+        end,
         cursor,
         open,
         advance,
@@ -68,7 +84,11 @@ where
                     (self.advance)(&mut self.cursor, &message);
                     return Ok(Some(Step::Said(message)));
                 }
-                Ok(None) => return Ok(None),
+                Ok(None) if self.end == End::Final => return Ok(None),
+                Ok(None) => {
+                    self.stream = None;
+                    tokio::time::sleep(PAUSE).await;
+                }
                 Err(status) => {
                     self.stream = None;
                     let is_transient = is_worth_repeating(&status);

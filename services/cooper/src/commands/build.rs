@@ -75,19 +75,21 @@ pub(crate) async fn get(session: &Session, image: &str, build: String) -> Result
         .ok_or_else(|| Failure::new(Exit::NotFound, "no such build"))
 }
 
-/// What the user of this command can do about a refusal.
+/// What the user of this command can type about a refusal.
 pub(crate) fn advise(failure: Failure, image: &Reference) -> Failure {
     let image = &image.image;
     if failure.is("BUILD_RUNNING") {
-        let advice =
-            format!("`cooper image build {image} --attach` follows it, `cooper image cancel {image}` cancels it");
-        failure.advising(advice)
+        failure.advising(format!(
+            "`cooper image build {image} --attach`, `cooper image cancel {image}`"
+        ))
     } else if failure.is("NOTHING_SAVED") {
         failure.advising(format!(
-            "`cooper image edit {image}` or `cooper image save {image} -f Dockerfile` saves something"
+            "`cooper image edit {image}`, `cooper image save {image} -f Dockerfile`"
         ))
     } else if failure.is("STALE_REVISION") {
-        failure.advising(format!("`cooper image diff {image}` shows what changed"))
+        failure.advising(format!("`cooper image diff {image}`"))
+    } else if failure.is("NOT_PUBLISHED") {
+        failure.advising(format!("`cooper image build {image}`"))
     } else {
         failure
     }

@@ -2,7 +2,7 @@
 
 use crate::{
     cli::EventsArgs,
-    client::{Shell, Step, lasting},
+    client::{End, Shell, Step, lasting},
     failure::Failure,
     output::{Tone, moment, plain},
 };
@@ -33,8 +33,9 @@ pub(crate) async fn events(shell: &Shell, args: EventsArgs) -> Result<(), Failur
             .open(async || session.events().subscribe(request.clone()).await)
             .await
     };
+    let end = if args.follow { End::Never } else { End::Final };
     let remember = |seen: &mut String, event: &SubscribeResponse| seen.clone_from(&event.id);
-    let mut messages = pin!(lasting(String::new(), open, remember));
+    let mut messages = pin!(lasting(end, String::new(), open, remember));
     while let Some(step) = messages.try_next().await? {
         if let Step::Said(event) = step {
             show(shell, &event)?;

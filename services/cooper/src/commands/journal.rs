@@ -5,7 +5,7 @@ use crate::{
     cli::{LogsArgs, Newest, OfBuild},
     client::{Session, Shell, Step, request_id},
     failure::{Exit, Failure},
-    follow::log,
+    follow::{ASK_AGAIN, end_of, has_ended, log},
     output::{Cell, Table, Tone, ago, name_of, now, plural, short_digest, standing, took},
     reference::Reference,
 };
@@ -17,6 +17,7 @@ use proto::{
     catalog::v1::BuildOutcome,
 };
 use std::{collections::BTreeMap, pin::pin};
+use tokio::time::sleep;
 
 // covers R30, R32, R33, R34
 pub(crate) async fn builds(shell: &Shell, reference: &Reference, newest: Newest) -> Result<(), Failure> {
@@ -83,21 +84,30 @@ pub(crate) async fn logs(shell: &Shell, args: LogsArgs) -> Result<(), Failure> {
     } else {
         args.of.id
     };
-    let request = StreamLogRequest {
+    let mut request = StreamLogRequest {
         image,
         build,
         offset: args.from,
         follow: args.follow,
     };
-    let mut pieces = pin!(log(&session, request));
-    while let Some(step) = pieces.try_next().await? {
-        match step {
-            Step::Opened => {}
-            Step::Said(piece) if shell.output.is_json() => shell.output.json(&piece)?,
-            Step::Said(piece) => shell.output.raw(&piece.text)?,
+    loop {
+        let mut pieces = pin!(log(&session, request.clone()));
+        while let Some(step) = pieces.try_next().await? {
+            if let Step::Said(piece) = step {
+                request.offset = end_of(&piece);
+                if shell.output.is_json() {
+                    shell.output.json(&piece)?;
+                } else {
+                    shell.output.raw(&piece.text)?;
+                }
+            }
         }
+        // A server that stops ends its streams too.
+        if !args.follow || has_ended(&get(&session, &request.image, request.build.clone()).await?) {
+            return Ok(());
+        }
+        sleep(ASK_AGAIN).await;
     }
-    Ok(())
 }
 
 pub(crate) async fn cancel(shell: &Shell, of: OfBuild) -> Result<(), Failure> {

@@ -5,7 +5,7 @@ use crate::{
     cli::LoginArgs,
     client::{Home, Shell, TokenSource, token_for},
     failure::{Exit, Failure},
-    output::{Cell, Table, Tone, moment, now, role_word},
+    output::{Cell, Table, Tone, moment, now, plural, role_word},
 };
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
@@ -106,8 +106,8 @@ pub(crate) async fn whoami(shell: &Shell) -> Result<(), Failure> {
         "token",
         &format!("from {source}, until {} ({})", moment(Some(&expires)), left(claims.exp)),
     );
-    fact("workspaces", if roles.is_empty() { "none yet" } else { "" });
-    for role in &roles {
+    fact("workspaces", roles.first().map_or("none yet", String::as_str));
+    for role in roles.iter().skip(1) {
         fact("", role);
     }
     shell.output.facts(&facts)
@@ -125,8 +125,9 @@ fn left(expires: i64) -> String {
     let seconds = expires.saturating_sub(now().as_second());
     match seconds {
         ..=0 => "expired".to_owned(),
-        1..172_800 => format!("{} hours left", seconds / 3_600),
-        _ => format!("{} days left", seconds / 86_400),
+        1..7_200 => format!("{} left", plural(seconds / 60, "minute")),
+        7_200..172_800 => format!("{} left", plural(seconds / 3_600, "hour")),
+        _ => format!("{} left", plural(seconds / 86_400, "day")),
     }
 }
 

@@ -1,6 +1,9 @@
 //! `cooper image tags`, `inspect`, `digest` and `push-retry`, and `cooper resolve`: what is in the registry.
 
-use super::{build::get, pages};
+use super::{
+    build::{advise, get},
+    pages,
+};
 use crate::{
     cli::OfBuild,
     client::{Session, Shell, request_id},
@@ -22,14 +25,6 @@ async fn resolved(session: &Session, reference: &Reference) -> Result<ResolveRef
         .call(async || session.registry().resolve_reference(request.clone()).await)
         .await;
     answer.map_err(|failure| advise(failure, reference))
-}
-
-fn advise(failure: Failure, reference: &Reference) -> Failure {
-    if failure.is("NOT_PUBLISHED") {
-        failure.advising(format!("`cooper image build {}` publishes it", reference.image))
-    } else {
-        failure
-    }
 }
 
 pub(crate) async fn resolve(shell: &Shell, reference: &Reference) -> Result<(), Failure> {

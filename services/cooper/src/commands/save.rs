@@ -1,12 +1,13 @@
 //! `cooper image save` and `edit`: new revisions.
 
+use super::build::advise;
 use crate::{
     cli::{Pair, SaveArgs, SpecArgs},
     client::{Session, Shell, request_id},
-    context::{self, Source, read_text},
     failure::{Exit, Failure},
     interrupt,
     reference::Reference,
+    upload::{Source, read_text, upload},
 };
 use proto::editor::v1::{BuildSpec, ContextKind, GitSource, SaveSpecRequest, SaveSpecResponse, UploadedContext};
 use std::{collections::BTreeMap, env, fs, io::Read as _, path::Path};
@@ -18,7 +19,8 @@ pub(crate) async fn save(shell: &Shell, args: SaveArgs) -> Result<(), Failure> {
     let prepared = Prepared::read(shell, &args.spec)?;
     let session = shell.session().await?;
     let image = session.locate(&args.image).await?;
-    let saved = Box::pin(prepared.save(shell, &session, &image, args.expect_revision)).await?;
+    let saved = Box::pin(prepared.save(shell, &session, &image, args.expect_revision)).await;
+    let saved = saved.map_err(|failure| advise(failure, &args.image))?;
     answer(shell, &args.image, &saved)
 }
 
@@ -82,7 +84,7 @@ impl<'a> Prepared<'a> {
         expected: Option<u32>,
     ) -> Result<SaveSpecResponse, Failure> {
         let context = match &self.source {
-            Some(source) => Some(context::upload(shell, session, image, source).await?),
+            Some(source) => Some(upload(shell, session, image, source).await?),
             None => None,
         };
         let mut attempt = 1;

@@ -3,8 +3,8 @@
 use super::{pages, workspace};
 use crate::{
     cli::LsArgs,
-    client::{Session, Shell, Step, lasting},
-    failure::Failure,
+    client::{End, Session, Shell, Step, lasting},
+    failure::{Exit, Failure},
     output::{Cell, Table, Tone, ago, name_of, now, outcome_word, status},
 };
 use futures::TryStreamExt as _;
@@ -21,7 +21,14 @@ pub(crate) async fn ls(shell: &Shell, args: LsArgs) -> Result<(), Failure> {
     let workspace = if args.all_workspaces {
         String::new()
     } else {
-        session.workspace(shell).await?
+        session.workspace(shell).await.map_err(|failure| {
+            let is_undecided = failure.exit() == Exit::Usage;
+            if is_undecided {
+                failure.advising("`--all-workspaces` lists all")
+            } else {
+                failure
+            }
+        })?
     };
     let names = if args.all_workspaces {
         names(&session).await?
@@ -159,7 +166,7 @@ async fn watch(shell: &Shell, session: &Session, workspace: String, filter: &Fil
             .await
     };
     let mut tiles = Tiles::default();
-    let mut messages = pin!(lasting((), open, |(), _| ()));
+    let mut messages = pin!(lasting(End::Never, (), open, |(), _| ()));
     while let Some(step) = messages.try_next().await? {
         match step {
             Step::Opened => tiles = Tiles::default(),

@@ -83,7 +83,7 @@ impl Source {
     fn pack(self, mut chunks: Chunks) -> io::Result<()> {
         match self {
             Self::Directory(folder) => {
-                builder::context::tar_directory(folder, &mut chunks)?;
+                context::tar_directory(folder, &mut chunks)?;
             }
             Self::Tar(path) => {
                 io::copy(&mut File::open(path)?, &mut chunks)?;
@@ -307,9 +307,14 @@ mod tests {
         let path = folder.path().join("files.tar");
         for (name, found) in [("./deep/Dockerfile", None), ("./Dockerfile", Some("FROM scratch\n"))] {
             let mut tar = tar::Builder::new(File::create(&path).unwrap());
-            tar.append_path_with_name(folder.path().join("Dockerfile"), name).unwrap();
+            tar.append_path_with_name(folder.path().join("Dockerfile"), name)
+                .unwrap();
             tar.finish().unwrap();
-            assert_eq!(Source::Tar(path.clone()).dockerfile().unwrap().as_deref(), found, "{name}");
+            assert_eq!(
+                Source::Tar(path.clone()).dockerfile().unwrap().as_deref(),
+                found,
+                "{name}"
+            );
         }
     }
 }
