@@ -145,6 +145,7 @@ async fn platform(output: &Output, config: Config, tour: bool, stop: Cancellatio
         let guide = async {
             if tour {
                 tour::run(output, &place).await?;
+                words::again(output, &place)?;
             }
             words::next(output, &place)
         };

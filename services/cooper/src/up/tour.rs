@@ -53,7 +53,8 @@ pub(super) async fn run(output: &Output, place: &Place) -> Result<(), Failure> {
 }
 
 async fn tour(output: &Output, guide: &Guide<'_>, files: &Files) -> Result<(), Failure> {
-    let [context, changed, broken, mended] = [&files.context, &files.changed, &files.broken, &files.mended].map(|path| shown(path));
+    let [context, changed, broken, mended] =
+        [&files.context, &files.changed, &files.broken, &files.mended].map(|path| shown(path));
     let [context, changed, broken, mended] = [&context, &changed, &broken, &mended].map(String::as_str);
 
     guide.says("A workspace, and an image in it")?;

@@ -36,38 +36,41 @@ impl Place {
     }
 }
 
+/// Says so with one write, for programs that wait for it and go on reading.
 pub(super) fn ready(output: &Output, place: &Place, after: Duration) -> Result<(), Failure> {
     let head = output.style.paint(Tone::Strong, "Cooperage is ready");
-    output.line(format!(
-        "{head} after {:.2} s, at {}",
-        after.as_secs_f64(),
-        place.server
-    ))
+    output.line(format!("{head} after {:.2} s\n{}", after.as_secs_f64(), table(place)))
 }
 
-/// What one does with it, where everything is, and how it ends.
-pub(super) fn next(output: &Output, place: &Place) -> Result<(), Failure> {
+fn table(place: &Place) -> String {
     let Place {
-        server,
-        registry,
-        data,
-        cooper,
-        ..
+        server, registry, data, ..
     } = place;
+    format!(
+        "  server    {server}\n  registry  {registry}\n  data      {}",
+        data.display()
+    )
+}
+
+/// After the tour, whose words have pushed the first ones away.
+pub(super) fn again(output: &Output, place: &Place) -> Result<(), Failure> {
+    output.line(format!("\nCooperage goes on\n{}", table(place)))
+}
+
+/// What one does with it, and how it ends.
+pub(super) fn next(output: &Output, place: &Place) -> Result<(), Failure> {
+    let Place { server, cooper, .. } = place;
     // The client's own default needs no words.
-    let export = if server == "http://127.0.0.1:7070" {
-        String::new()
-    } else {
-        format!("  export COOPERAGE_SERVER={server}\n")
+    let export = match server.as_str() {
+        "http://127.0.0.1:7070" => String::new(),
+        _ => format!("  export COOPERAGE_SERVER={server}\n"),
     };
     output.line(format!(
-        "\nIt listens at {server}, its registry is {registry}, all data is in {}.\n\
-         Type in another terminal, for example:\n{export}  \
+        "Type in another terminal, for example:\n{export}  \
          {cooper} image ls\n  \
          {cooper} build -t tool .\n  \
          {cooper} --help\n\
-         Ctrl-C stops everything; the data stays.",
-        data.display(),
+         Ctrl-C stops everything; the data stays."
     ))
 }
 
@@ -84,6 +87,8 @@ fn typed() -> String {
         return "cooper".to_owned();
     }
     let here = env::current_dir().unwrap_or_default();
-    let shown = ours.strip_prefix(&here).map_or_else(|_| ours.clone(), Path::to_owned);
-    shown.display().to_string()
+    match ours.strip_prefix(&here) {
+        Ok(below) => Path::new(".").join(below).display().to_string(),
+        Err(_) => ours.display().to_string(),
+    }
 }
