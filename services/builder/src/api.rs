@@ -57,8 +57,16 @@ impl Api {
             view::row(&self.view, &image, build).await
         };
         let none = || match build {
-            "" => status(Code::NotFound, "NO_SUCH_BUILD", "this image was never built, build it first"),
-            _ => status(Code::NotFound, "NO_SUCH_BUILD", "no such build of this image, `image builds` lists them"),
+            "" => status(
+                Code::NotFound,
+                "NO_SUCH_BUILD",
+                "this image was never built, build it first",
+            ),
+            _ => status(
+                Code::NotFound,
+                "NO_SUCH_BUILD",
+                "no such build of this image, `image builds` lists them",
+            ),
         };
         Ok(found?.ok_or_else(none)?)
     }
@@ -70,7 +78,11 @@ impl Api {
     async fn start(&self, request: Request<StartBuildRequest>) -> Result<StartBuildResponse, Failure> {
         let (call, request) = self.admit(request).await?;
         let command = call.request(&self.world, &request.request_id)?;
-        let located = self.world.access.image(&call.caller, &request.image, Right::Owner).await?;
+        let located = self
+            .world
+            .access
+            .image(&call.caller, &request.image, Right::Owner)
+            .await?;
         let image = located.image.to_string();
         let ulid = Ulid::from_string(&command.id).map_err(|_| invalid("request_id", "expected a ULID"))?;
         let build = BuildId::from_ulid(ulid);
@@ -117,7 +129,11 @@ impl Api {
             urgent: true,
             ..call.request(&self.world, &request.request_id)?
         };
-        let located = self.world.access.image(&call.caller, &request.image, Right::Owner).await?;
+        let located = self
+            .world
+            .access
+            .image(&call.caller, &request.image, Right::Owner)
+            .await?;
         let row = self.find(&located, &request.build).await?;
         if row.outcome() == BuildOutcome::Succeeded {
             let sentence = "the build is published already, there is nothing to cancel";
@@ -152,12 +168,18 @@ impl Api {
         let located = self.world.access.any_image(&call.caller, &request.image).await?;
         let before = match request.page_token.as_str() {
             "" => i64::MAX,
-            token => token.parse().map_err(|_| invalid("page_token", "not a token that this call gave"))?,
+            token => token
+                .parse()
+                .map_err(|_| invalid("page_token", "not a token that this call gave"))?,
         };
         let limit = page(request.page_size)?;
         let rows = view::journal(&self.view, &located.image.to_string(), before, limit).await?;
         let is_full = i64::try_from(rows.len()).is_ok_and(|length| length == limit);
-        let next_page_token = rows.last().filter(|_| is_full).map(|row| row.queued_at.to_string()).unwrap_or_default();
+        let next_page_token = rows
+            .last()
+            .filter(|_| is_full)
+            .map(|row| row.queued_at.to_string())
+            .unwrap_or_default();
         Ok(ListBuildsResponse {
             builds: rows.iter().map(|row| self.show(row)).collect(),
             next_page_token,
@@ -176,7 +198,10 @@ impl BuildService for Api {
         Ok(self.start(request).await.map(Response::new)?)
     }
 
-    async fn cancel_build(&self, request: Request<CancelBuildRequest>) -> Result<Response<CancelBuildResponse>, Status> {
+    async fn cancel_build(
+        &self,
+        request: Request<CancelBuildRequest>,
+    ) -> Result<Response<CancelBuildResponse>, Status> {
         Ok(self.cancel(request).await.map(Response::new)?)
     }
 

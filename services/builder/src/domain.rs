@@ -68,9 +68,13 @@ pub(crate) enum BuildsCommand {
         cause: String,
         steps: Vec<BuildStep>,
     },
-    RequestCancel { build: BuildId },
+    RequestCancel {
+        build: BuildId,
+    },
     /// The worker stopped; or nothing had to be stopped.
-    Cancel { build: BuildId },
+    Cancel {
+        build: BuildId,
+    },
     /// The worker of an attempt is gone.
     Lose {
         build: BuildId,
@@ -123,7 +127,10 @@ impl Refusal for BuildsRefused {
 
 impl Builds {
     fn newest(&self, build: BuildId) -> Result<&Last, BuildsRefused> {
-        self.last.as_ref().filter(|last| last.build == build).ok_or(BuildsRefused::NoSuchBuild)
+        self.last
+            .as_ref()
+            .filter(|last| last.build == build)
+            .ok_or(BuildsRefused::NoSuchBuild)
     }
 
     /// The attempt that may speak for the build.

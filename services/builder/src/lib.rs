@@ -4,7 +4,6 @@
 //! assembled is published by the registry-pusher.
 
 mod api;
-pub mod context;
 pub mod docker;
 mod domain;
 pub mod git;
@@ -17,10 +16,7 @@ use eventlog::Writer;
 use proto::builder::v1::build_service_server::BuildServiceServer;
 use service::{Process, Service, World};
 
-pub const SERVICE: Service = Service {
-    name: "builder",
-    start,
-};
+pub const SERVICE: Service = Service { name: "builder", start };
 
 pub fn start(world: &World, process: Process) -> Process {
     let view = world.views.open(view::BuilderProjection);

@@ -115,7 +115,11 @@ impl Builder {
                     }));
                 }
             }
-            let wait = if engine.is_none() || !reaped { ENGINE_RETRY } else { EVERY };
+            let wait = if engine.is_none() || !reaped {
+                ENGINE_RETRY
+            } else {
+                EVERY
+            };
             tokio::select! {
                 changed = changes.changed() => if changed.is_err() { return Ok(()) },
                 Some(build) = running.next() => {
@@ -133,7 +137,10 @@ impl Builder {
     fn worker(&self) -> anyhow::Result<WorkerId> {
         let file = self.world.config.data.join("worker.id");
         if let Ok(text) = fs::read_to_string(&file) {
-            return text.trim().parse().with_context(|| format!("{} does not hold a worker's id", file.display()));
+            return text
+                .trim()
+                .parse()
+                .with_context(|| format!("{} does not hold a worker's id", file.display()));
         }
         let worker = WorkerId::from_ulid(self.world.ids.next());
         service::auth::write_private(&file, worker.to_string().as_bytes())?;
@@ -174,7 +181,8 @@ impl Builder {
     /// What this worker had under way when it died is over, and leaves nothing behind.
     async fn reap(&self, worker: WorkerId) -> anyhow::Result<()> {
         for row in view::owned_by(&self.view, &worker.to_string()).await? {
-            self.lose(&row, "the builder stopped in the middle of the build").await?;
+            self.lose(&row, "the builder stopped in the middle of the build")
+                .await?;
         }
         let work = self.work_folder();
         if work.exists() {
@@ -195,7 +203,10 @@ impl Builder {
     async fn reap_artifacts(&self, engine: &Engine) -> anyhow::Result<()> {
         let needed: Vec<String> = view::needed_artifacts(&self.view).await?;
         for artifact in engine.list_artifacts(artifact_prefix()).await? {
-            let attempt = artifact.rsplit_once(':').map(|(_, tag)| tag.to_owned()).unwrap_or_default();
+            let attempt = artifact
+                .rsplit_once(':')
+                .map(|(_, tag)| tag.to_owned())
+                .unwrap_or_default();
             let is_ours = view::is_known_attempt(&self.view, &attempt).await?;
             if is_ours && !needed.contains(&attempt) {
                 engine.remove(&artifact).await?;
@@ -217,7 +228,11 @@ impl Builder {
     /// Over already is as good as done.
     async fn command(&self, row: &Row, command: BuildsCommand) -> anyhow::Result<()> {
         let image: ImageId = row.image.parse()?;
-        match self.writer.execute::<Builds>(&request(&self.world, row), &image, command).await {
+        match self
+            .writer
+            .execute::<Builds>(&request(&self.world, row), &image, command)
+            .await
+        {
             Ok(_) | Err(ExecuteError::Refused(_)) => Ok(()),
             Err(error) => Err(error.into()),
         }
@@ -246,7 +261,10 @@ impl Builder {
                 None => (),
             }
         }
-        for row in rows.iter().filter(|row| row.stage() == Stage::Running && row.worker == worker.to_string()) {
+        for row in rows
+            .iter()
+            .filter(|row| row.stage() == Stage::Running && row.worker == worker.to_string())
+        {
             if !taken.contains_key(&row.id) && !unwanted[&row.id] {
                 self.lose(row, "the builder lost track of the build").await?;
             }

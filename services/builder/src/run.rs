@@ -105,7 +105,10 @@ impl Attempt<'_> {
         let mut log = BuildLog::open(self.world.nats.output(), &row.id, limit).await?;
         let revision = row.revision;
         let number = self.number;
-        log.write(&format!("#0 building revision {revision} on engine {engine_version}, attempt {number}\n\n")).await?;
+        log.write(&format!(
+            "#0 building revision {revision} on engine {engine_version}, attempt {number}\n\n"
+        ))
+        .await?;
         let mut plain = Plain::new();
         let ended = tokio::select! {
             ended = self.build_image(&spec, &mut log, &mut plain) => ended?,
@@ -126,7 +129,11 @@ impl Attempt<'_> {
         let deadline = Instant::now() + Duration::from_secs(settings.build_minutes_max * 60);
         let idle = Duration::from_secs(settings.idle_minutes_max * 60);
 
-        let opened = timeout(deadline - Instant::now(), source::open(self.world, spec, &self.job.work)).await;
+        let opened = timeout(
+            deadline - Instant::now(),
+            source::open(self.world, spec, &self.job.work),
+        )
+        .await;
         let source = match opened {
             Ok(Ok(source)) => source,
             Ok(Err(SourceError::Refused(cause))) => return Ok(Ended::Failed(BuildPhase::Fetching, cause)),
@@ -249,9 +256,9 @@ impl Attempt<'_> {
         loop {
             match self.writer.execute::<Builds>(&request, &image, command.clone()).await {
                 Ok(_) => return Ok(()),
-                Err(ExecuteError::Log(LogError::Unavailable(_) | LogError::OutcomeUnknown(_)) | ExecuteError::Contended)
-                    if Instant::now() < patience =>
-                {
+                Err(
+                    ExecuteError::Log(LogError::Unavailable(_) | LogError::OutcomeUnknown(_)) | ExecuteError::Contended,
+                ) if Instant::now() < patience => {
                     sleep(END_RETRY).await;
                 }
                 Err(error) => return Err(error),
@@ -267,7 +274,12 @@ impl Attempt<'_> {
     fn artifact(&self) -> String {
         let image: ImageId = self.job.row.image.parse().unwrap_or_default();
         let build = self.build().ulid().to_string().to_lowercase();
-        format!("{}{}:{build}-{}", artifact_prefix(), image.ulid().to_string().to_lowercase(), self.number)
+        format!(
+            "{}{}:{build}-{}",
+            artifact_prefix(),
+            image.ulid().to_string().to_lowercase(),
+            self.number
+        )
     }
 
     fn input(&self, spec: &BuildSpec, artifact: &str) -> BuildInput {
@@ -295,10 +307,11 @@ impl Attempt<'_> {
 fn failed(error: &EngineError) -> Ended {
     match error {
         EngineError::Unreachable { .. } | EngineError::Lost { .. } => Ended::Lost(error.to_string()),
-        EngineError::Failed(_) | EngineError::Context(_) | EngineError::OutOfDisk | EngineError::Refused { .. }
-        | EngineError::BadHost { .. } => {
-            Ended::Failed(BuildPhase::Building, error.to_string())
-        }
+        EngineError::Failed(_)
+        | EngineError::Context(_)
+        | EngineError::OutOfDisk
+        | EngineError::Refused { .. }
+        | EngineError::BadHost { .. } => Ended::Failed(BuildPhase::Building, error.to_string()),
     }
 }
 

@@ -127,18 +127,31 @@ impl Changes<'_> {
     }
 
     async fn store_builds(&self, view: &mut SqliteConnection) -> Result<(), ViewError> {
-        let in_builds = self.builds.iter().flat_map(|(_, events)| events.iter().filter_map(row::build_of));
-        let in_publications =
-            self.publications.iter().flat_map(|(_, events)| events.iter().filter_map(row::published_build_of));
-        let ids: BTreeSet<String> = in_builds.chain(in_publications).map(|build: BuildId| build.to_string()).collect();
+        let in_builds = self
+            .builds
+            .iter()
+            .flat_map(|(_, events)| events.iter().filter_map(row::build_of));
+        let in_publications = self
+            .publications
+            .iter()
+            .flat_map(|(_, events)| events.iter().filter_map(row::published_build_of));
+        let ids: BTreeSet<String> = in_builds
+            .chain(in_publications)
+            .map(|build: BuildId| build.to_string())
+            .collect();
         if ids.is_empty() {
             return Ok(());
         }
         let mut rows = load(view, &ids).await?;
         // The order of the log, over both categories.
-        let builds = self.builds.iter().map(|(entry, events)| (entry.position, Either::Builds(entry, events)));
-        let publications =
-            self.publications.iter().map(|(entry, events)| (entry.position, Either::Publications(entry, events)));
+        let builds = self
+            .builds
+            .iter()
+            .map(|(entry, events)| (entry.position, Either::Builds(entry, events)));
+        let publications = self
+            .publications
+            .iter()
+            .map(|(entry, events)| (entry.position, Either::Publications(entry, events)));
         let mut entries: Vec<_> = builds.chain(publications).collect();
         entries.sort_by_key(|(position, _)| *position);
         for (_, entry) in entries {

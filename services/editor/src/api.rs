@@ -1,10 +1,10 @@
 //! EditorService.
 
 use crate::{
-    context::Limits,
     domain::{Command, Refused, Spec},
     upload, view,
 };
+use ::context::Limits;
 use access::Right;
 use eventlog::{Done, ExecuteError, Outcome, View, Writer};
 use ids::ImageId;

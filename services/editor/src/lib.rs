@@ -3,7 +3,6 @@
 //! It owns the streams `spec.<image>`, and the store of uploaded files.
 
 mod api;
-mod context;
 mod domain;
 mod policy;
 mod upload;

@@ -3,8 +3,8 @@
 //! Rewriting and storing run on threads of their own, which outlive the call: when the client goes away they find
 //! that the pieces stop without an end, and leave nothing behind.
 
-use crate::context::{ContextRefused, Limits, Summary, canonicalize};
 use bytes::Bytes;
+use context::{ContextRefused, Limits, Summary, canonicalize};
 use eventlog::Blobs;
 use futures::{Stream, StreamExt as _};
 use proto::editor::v1::{UploadContextRequest, UploadedContext, upload_context_request::Part};
@@ -58,7 +58,7 @@ pub(crate) async fn receive(
         (Ok(summary), Ok((digest, bytes))) => Ok(UploadedContext {
             digest,
             size_bytes: i64::try_from(bytes).unwrap_or(i64::MAX),
-            files: summary.files,
+            files: u32::try_from(summary.files).unwrap_or(u32::MAX),
         }),
         (Ok(_) | Err(ContextRefused::Write(_)), Err(error)) => Err(error.into()),
         (Err(refused), _) => Err(refusal(&refused).into()),
@@ -235,7 +235,7 @@ mod tests {
         assert!(stored.is_err());
         let status = refusal(&rewritten.unwrap_err());
         assert_eq!(status.code(), Code::InvalidArgument);
-        assert_eq!(status.message(), "entry 1 has no valid header: send a tar archive");
+        assert_eq!(status.message(), "entry 1 has no valid header; upload a tar archive");
     }
 
     #[tokio::test]

@@ -17,7 +17,11 @@ impl Api {
         let visible = if request.workspace.is_empty() {
             self.world.access.visible_workspaces(&call.caller).await?
         } else {
-            let one = self.world.access.workspace(&call.caller, &request.workspace, Role::Participant).await?;
+            let one = self
+                .world
+                .access
+                .workspace(&call.caller, &request.workspace, Role::Participant)
+                .await?;
             Some(vec![one.to_string()])
         };
         let is_visible = |workspace: &String| visible.as_ref().is_none_or(|visible| visible.contains(workspace));
@@ -26,7 +30,11 @@ impl Api {
         let (running, waiting): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.stage() == Stage::Running);
         let busy = running.len();
         let reason = self.engines.trouble().unwrap_or_else(|| {
-            if busy >= slots { format!("{busy} of {slots} slots are busy") } else { "it is about to start".to_owned() }
+            if busy >= slots {
+                format!("{busy} of {slots} slots are busy")
+            } else {
+                "it is about to start".to_owned()
+            }
         });
         let ordered = policy::in_turn(&running, waiting);
         let shown = |row: &view::Row, place: usize, reason: &str| QueuedBuild {
@@ -37,7 +45,10 @@ impl Api {
             queued: timestamp(row.queued_ms()),
         };
         let running = running.iter().map(|row| (row, 0, ""));
-        let waiting = ordered.iter().enumerate().map(|(index, row)| (row, index + 1, reason.as_str()));
+        let waiting = ordered
+            .iter()
+            .enumerate()
+            .map(|(index, row)| (row, index + 1, reason.as_str()));
         let builds = running
             .chain(waiting)
             .filter(|(row, ..)| is_visible(&row.workspace))

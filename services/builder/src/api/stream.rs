@@ -107,7 +107,9 @@ impl Reader {
             if self.chunks.is_none() {
                 self.chunks = Some(self.api.output.read(&self.build, self.offset, self.follow).await?);
             }
-            let Some(chunks) = &mut self.chunks else { return Ok(None) };
+            let Some(chunks) = &mut self.chunks else {
+                return Ok(None);
+            };
             let chunk = if self.follow && self.length.is_none() {
                 let ended = ended(&self.api, &self.image, &self.build);
                 tokio::select! {

@@ -69,8 +69,14 @@ fn history(commands: impl IntoIterator<Item = BuildsCommand>) -> Vec<BuildsEvent
 // covers R29, R30
 #[test]
 fn a_second_build_is_told_which_one_runs() {
-    for before in [vec![queue(1)], vec![queue(1), start(1, 1)], vec![queue(1), start(1, 1), assemble(1, 1)]] {
-        given::<Builds>(history(before)).when(queue(2)).then_refused(&BuildsRefused::Running(build(1)));
+    for before in [
+        vec![queue(1)],
+        vec![queue(1), start(1, 1)],
+        vec![queue(1), start(1, 1), assemble(1, 1)],
+    ] {
+        given::<Builds>(history(before))
+            .when(queue(2))
+            .then_refused(&BuildsRefused::Running(build(1)));
     }
     let ended = history([queue(1), start(1, 1), fail(1, 1)]);
     assert!(Builds::replay(&ended).decide(queue(2)).is_ok());
@@ -81,7 +87,9 @@ fn a_second_build_is_told_which_one_runs() {
 fn a_dead_worker_costs_an_attempt_and_then_the_build() {
     let lost_once = history([queue(1), start(1, 1), lose(1, 1)]);
     assert!(matches!(lost_once.last(), Some(BuildsEvent::AttemptLost(_))));
-    given::<Builds>(lost_once.clone()).when(assemble(1, 1)).then_refused(&BuildsRefused::Fenced);
+    given::<Builds>(lost_once.clone())
+        .when(assemble(1, 1))
+        .then_refused(&BuildsRefused::Fenced);
     let lost_twice = history([queue(1), start(1, 1), lose(1, 1), start(1, 2), lose(1, 2)]);
     assert!(matches!(lost_twice.last(), Some(BuildsEvent::Lost(_))));
 }
@@ -90,7 +98,9 @@ fn a_dead_worker_costs_an_attempt_and_then_the_build() {
 #[test]
 fn after_a_cancel_was_asked_for_nothing_is_assembled() {
     let cancelling = history([queue(1), start(1, 1), BuildsCommand::RequestCancel { build: build(1) }]);
-    given::<Builds>(cancelling.clone()).when(assemble(1, 1)).then_refused(&BuildsRefused::CancelRequested);
+    given::<Builds>(cancelling.clone())
+        .when(assemble(1, 1))
+        .then_refused(&BuildsRefused::CancelRequested);
     given::<Builds>(cancelling)
         .when(BuildsCommand::Cancel { build: build(1) })
         .then([BuildsEvent::Cancelled(BuildCancelled { build: Some(build(1)) })]);
@@ -99,10 +109,12 @@ fn after_a_cancel_was_asked_for_nothing_is_assembled() {
 #[test]
 fn a_waiting_build_is_cancelled_at_once() {
     let waiting = history([queue(1)]);
-    given::<Builds>(waiting).when(BuildsCommand::RequestCancel { build: build(1) }).then([
-        BuildsEvent::CancelRequested(CancelRequested { build: Some(build(1)) }),
-        BuildsEvent::Cancelled(BuildCancelled { build: Some(build(1)) }),
-    ]);
+    given::<Builds>(waiting)
+        .when(BuildsCommand::RequestCancel { build: build(1) })
+        .then([
+            BuildsEvent::CancelRequested(CancelRequested { build: Some(build(1)) }),
+            BuildsEvent::Cancelled(BuildCancelled { build: Some(build(1)) }),
+        ]);
 }
 
 fn any_command() -> impl Strategy<Value = BuildsCommand> {

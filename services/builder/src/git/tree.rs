@@ -8,7 +8,7 @@ use std::{
 use git2::{ObjectType, Oid, Repository, Tree, TreeEntry};
 
 use super::GitRefused;
-use crate::context::{ContextRefused, DOCKERFILE, DOCKERIGNORE, Ignore, Limits, Writer, link_stays_inside};
+use context::{ContextRefused, DOCKERFILE, DOCKERIGNORE, Ignore, Limits, Writer, link_stays_inside};
 
 const PATH_MAX: usize = 4096;
 const NAME_MAX: usize = 255;

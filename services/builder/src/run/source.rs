@@ -1,9 +1,6 @@
 //! Where the context of a build comes from: the editor's Dockerfile with its files, or a git repository.
 
-use crate::{
-    context,
-    git::{self, GitLimits, GitRefused, GitRequest},
-};
+use crate::git::{self, GitLimits, GitRefused, GitRequest};
 use bytes::Bytes;
 use eventlog::LogError;
 use futures::{StreamExt as _, stream::BoxStream};
@@ -44,7 +41,12 @@ async fn from_editor(world: &World, spec: &BuildSpec) -> Result<Source, SourceEr
             notices: vec![],
         });
     };
-    let stored = world.nats.blobs().get(&attached.digest).await.map_err(SourceError::Log)?;
+    let stored = world
+        .nats
+        .blobs()
+        .get(&attached.digest)
+        .await
+        .map_err(SourceError::Log)?;
     let stored = stored.ok_or_else(|| {
         SourceError::Refused("the attached files are not stored any more, upload them again and save".to_owned())
     })?;

@@ -26,14 +26,13 @@ pub(crate) async fn newest(view: &View, image: &str) -> anyhow::Result<Option<Ro
 
 /// An image's builds, newest first, those asked for before a position.
 pub(crate) async fn journal(view: &View, image: &str, before: i64, limit: i64) -> anyhow::Result<Vec<Row>> {
-    let rows: Vec<String> = sqlx::query_scalar(
-        "SELECT row FROM build WHERE image = ? AND queued_at < ? ORDER BY queued_at DESC LIMIT ?",
-    )
-    .bind(image)
-    .bind(before)
-    .bind(limit)
-    .fetch_all(view.rows())
-    .await?;
+    let rows: Vec<String> =
+        sqlx::query_scalar("SELECT row FROM build WHERE image = ? AND queued_at < ? ORDER BY queued_at DESC LIMIT ?")
+            .bind(image)
+            .bind(before)
+            .bind(limit)
+            .fetch_all(view.rows())
+            .await?;
     parse(&rows)
 }
 
@@ -60,7 +59,11 @@ pub(crate) async fn owned_by(view: &View, worker: &str) -> anyhow::Result<Vec<Ro
 }
 
 /// A saved revision's spec with its number; the newest when no number is given.
-pub(crate) async fn revision(view: &View, image: &str, number: Option<u32>) -> anyhow::Result<Option<(u32, BuildSpec)>> {
+pub(crate) async fn revision(
+    view: &View,
+    image: &str,
+    number: Option<u32>,
+) -> anyhow::Result<Option<(u32, BuildSpec)>> {
     let found: Option<(u32, Vec<u8>)> = sqlx::query_as(
         "SELECT number, spec FROM revision WHERE image = ?1 AND (?2 IS NULL OR number = ?2)
          ORDER BY number DESC LIMIT 1",
@@ -69,21 +72,26 @@ pub(crate) async fn revision(view: &View, image: &str, number: Option<u32>) -> a
     .bind(number)
     .fetch_optional(view.rows())
     .await?;
-    Ok(found.map(|(number, spec)| Ok::<_, prost::DecodeError>((number, BuildSpec::decode(&*spec)?))).transpose()?)
+    Ok(found
+        .map(|(number, spec)| Ok::<_, prost::DecodeError>((number, BuildSpec::decode(&*spec)?)))
+        .transpose()?)
 }
 
 /// Whether an image is gone; its builds end with it.
 pub(crate) async fn image_deleted(view: &View, image: &str) -> anyhow::Result<bool> {
-    let deleted: Option<bool> =
-        sqlx::query_scalar("SELECT deleted FROM image WHERE id = ?").bind(image).fetch_optional(view.rows()).await?;
+    let deleted: Option<bool> = sqlx::query_scalar("SELECT deleted FROM image WHERE id = ?")
+        .bind(image)
+        .fetch_optional(view.rows())
+        .await?;
     Ok(deleted.unwrap_or_default())
 }
 
 /// The attempts whose images an open publication, or one that may be opened again, still needs, as the tags of the
 /// artifacts have them.
 pub(crate) async fn needed_artifacts(view: &View) -> anyhow::Result<Vec<String>> {
-    let rows: Vec<String> =
-        sqlx::query_scalar("SELECT row FROM build WHERE stage = 3 OR row->>'retryable'").fetch_all(view.rows()).await?;
+    let rows: Vec<String> = sqlx::query_scalar("SELECT row FROM build WHERE stage = 3 OR row->>'retryable'")
+        .fetch_all(view.rows())
+        .await?;
     let tag = |row: &Row| format!("{}-{}", tag_of(&row.id), row.attempt);
     Ok(parse(&rows)?.iter().map(tag).collect())
 }

@@ -138,11 +138,11 @@ fn nothing_leaves_the_context() {
         entries.sort_by_key(|(_, name, _)| *name);
         git.export(git.tree(&entries), "").err().unwrap().reason().to_owned()
     };
-    assert_eq!(refused(("120000", "l", git.blob("/etc"))), "CONTEXT_LINK_ESCAPES");
-    assert_eq!(refused(("120000", "l", git.blob("../x"))), "CONTEXT_LINK_ESCAPES");
+    assert_eq!(refused(("120000", "l", git.blob("/etc"))), "CTX_LINK_ESCAPES");
+    assert_eq!(refused(("120000", "l", git.blob("../x"))), "CTX_LINK_ESCAPES");
     let tree = git.tree(&[("100644", "config", file)]);
     for name in ["..", ".GIT", "a/b"] {
-        assert_eq!(refused(("40000", name, tree)), "CONTEXT_PATH_ESCAPES", "{name}");
+        assert_eq!(refused(("40000", name, tree)), "CTX_PATH_ESCAPES", "{name}");
     }
 }
 
@@ -157,5 +157,5 @@ fn trees_that_multiply_end_at_the_limit() {
     }
     let root = git.tree(&[("100644", "Dockerfile", git.blob("x")), ("40000", "bomb", tree)]);
     let refused = git.export(root, "").err().unwrap();
-    assert_eq!(refused.reason(), "CONTEXT_TOO_LARGE");
+    assert_eq!(refused.reason(), "CTX_TOO_LARGE");
 }

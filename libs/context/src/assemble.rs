@@ -33,7 +33,7 @@ mod tests {
     use std::io::Read;
 
     use super::*;
-    use crate::context::{Limits, canonicalize};
+    use crate::{Limits, canonicalize};
 
     async fn names(dockerfile: &str, stored: &[u8]) -> Vec<(String, String)> {
         let chunks: Vec<_> = assemble(dockerfile, stored).collect().await;

@@ -11,45 +11,45 @@ pub(super) const END: [u8; 2 * BLOCK] = [0; 2 * BLOCK];
 const LONG_NAME: &str = "././@LongLink";
 
 /// Does not write the end by itself, so that archives can be joined.
-pub(crate) struct Writer<W> {
+pub struct Writer<W> {
     to: W,
     buffer: Vec<u8>,
 }
 
 impl<W: Write> Writer<W> {
-    pub(crate) fn new(to: W) -> Self {
+    pub fn new(to: W) -> Self {
         Self {
             to,
             buffer: vec![0; 128 * 1024],
         }
     }
 
-    pub(crate) fn directory(&mut self, path: &str, mode: u32, mtime: u64) -> io::Result<()> {
+    pub fn directory(&mut self, path: &str, mode: u32, mtime: u64) -> io::Result<()> {
         self.header(&format!("{path}/"), None, EntryType::Directory, mode, mtime, 0)
     }
 
-    pub(crate) fn symlink(&mut self, path: &str, target: &str, mtime: u64) -> io::Result<()> {
+    pub fn symlink(&mut self, path: &str, target: &str, mtime: u64) -> io::Result<()> {
         self.header(path, Some(target), EntryType::Symlink, 0o777, mtime, 0)
     }
 
-    pub(crate) fn hard_link(&mut self, path: &str, target: &str, mode: u32, mtime: u64) -> io::Result<()> {
+    pub fn hard_link(&mut self, path: &str, target: &str, mode: u32, mtime: u64) -> io::Result<()> {
         self.header(path, Some(target), EntryType::Link, mode, mtime, 0)
     }
 
     /// Takes exactly `size` bytes from `content`; `UnexpectedEof` when it has fewer.
-    pub(crate) fn file(&mut self, path: &str, mode: u32, mtime: u64, size: u64, content: impl Read) -> io::Result<()> {
+    pub fn file(&mut self, path: &str, mode: u32, mtime: u64, size: u64, content: impl Read) -> io::Result<()> {
         self.header(path, None, EntryType::Regular, mode, mtime, size)?;
         self.content(size, content)
     }
 
     /// Writes the end.
-    pub(crate) fn finish(mut self) -> io::Result<()> {
+    pub fn finish(mut self) -> io::Result<()> {
         self.to.write_all(&END)?;
         self.to.flush()
     }
 
     /// Leaves the archive open.
-    pub(crate) fn flush(mut self) -> io::Result<()> {
+    pub fn flush(mut self) -> io::Result<()> {
         self.to.flush()
     }
 

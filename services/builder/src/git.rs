@@ -22,7 +22,7 @@ pub use parent::{fetch, reap};
 pub use refused::GitRefused;
 pub use source::{GitSource, normalize};
 
-use crate::context::Limits;
+use context::Limits;
 
 #[derive(Debug, Clone)]
 pub struct GitRequest {

@@ -92,17 +92,29 @@ impl ContextRefused {
     /// A fixed word for programs.
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::PathEscapes { .. } => "CONTEXT_PATH_ESCAPES",
-            Self::Name { .. } => "CONTEXT_NAME",
-            Self::LinkEscapes { .. } | Self::LinkTarget { .. } => "CONTEXT_LINK_ESCAPES",
-            Self::EntryType { .. } => "CONTEXT_ENTRY_TYPE",
-            Self::Duplicate { .. } | Self::NotADirectory { .. } | Self::DockerfileDirectory => "CONTEXT_DUPLICATE",
-            Self::TooLarge { .. } | Self::TooManyEntries { .. } | Self::NamesTooLong => "CONTEXT_TOO_LARGE",
-            Self::IgnoredTooLate { .. } | Self::Ignore(_) | Self::IgnoreUnreadable => "CONTEXT_IGNORE",
-            Self::Compressed { .. } | Self::NotTar { .. } => "CONTEXT_NOT_TAR",
-            Self::Ambiguous { .. } | Self::Trailing => "CONTEXT_TAR_AMBIGUOUS",
-            Self::CutOff | Self::Read(_) => "CONTEXT_CUT_OFF",
-            Self::Write(_) => "CONTEXT_NOT_STORED",
+            Self::PathEscapes { .. } => "CTX_PATH_ESCAPES",
+            Self::LinkEscapes { .. } | Self::LinkTarget { .. } => "CTX_LINK_ESCAPES",
+            Self::EntryType { .. } | Self::DockerfileDirectory => "CTX_ENTRY_TYPE",
+            Self::TooLarge { .. } | Self::TooManyEntries { .. } | Self::NamesTooLong => "CTX_TOO_LARGE",
+            Self::IgnoredTooLate { .. } | Self::Ignore(_) | Self::IgnoreUnreadable => "CTX_IGNORE",
+            Self::Name { .. }
+            | Self::Duplicate { .. }
+            | Self::NotADirectory { .. }
+            | Self::Compressed { .. }
+            | Self::NotTar { .. }
+            | Self::Ambiguous { .. }
+            | Self::Trailing
+            | Self::CutOff => "CTX_TAR_MALFORMED",
+            Self::Read(_) | Self::Write(_) => "UPLOAD_INTERRUPTED",
+        }
+    }
+
+    /// The limit that was exceeded.
+    pub fn limit(&self) -> Option<u64> {
+        match self {
+            Self::TooLarge { limit } | Self::TooManyEntries { limit } => Some(*limit),
+            Self::NamesTooLong => Some(NAMES_MAX as u64),
+            _ => None,
         }
     }
 }

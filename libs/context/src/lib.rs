@@ -10,13 +10,12 @@ mod ignore;
 mod path;
 mod reader;
 
+pub use archive::Writer;
 pub use assemble::assemble;
 pub use canonical::{ContextRefused, Limits, canonicalize};
 pub use directory::{tar_archive, tar_directory};
 pub use ignore::{BadPattern, Ignore};
-
-pub(crate) use archive::Writer;
-pub(crate) use path::link_stays_inside;
+pub use path::link_stays_inside;
 
 /// The Dockerfile's name in the root of every context.
 pub const DOCKERFILE: &str = "Dockerfile";

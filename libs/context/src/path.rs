@@ -37,7 +37,7 @@ pub(super) fn entry_path(entry: u64, raw: &[u8]) -> Result<Option<String>, Conte
 /// `..` counts only at the beginning of the target: after a name it would start from wherever that name
 /// leads, and the name may itself be a link. With that rule and real directories above every entry, no
 /// chain of links leaves the context either.
-pub(crate) fn link_stays_inside(path: &str, target: &str) -> bool {
+pub fn link_stays_inside(path: &str, target: &str) -> bool {
     if target.is_empty() || target.starts_with('/') || target.contains('\0') {
         return false;
     }

@@ -89,7 +89,7 @@ impl Ignore {
     }
 
     /// Whether something below this ignored directory may still be taken back in.
-    pub(crate) fn may_keep_below(&self, directory: &str) -> bool {
+    pub fn may_keep_below(&self, directory: &str) -> bool {
         let below = format!("{directory}/");
         self.patterns.iter().filter(|pattern| pattern.exception).any(|pattern| {
             if pattern.literal {

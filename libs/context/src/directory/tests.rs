@@ -3,7 +3,7 @@
 use std::os::unix::{fs::PermissionsExt, fs::symlink, net::UnixListener};
 
 use super::*;
-use crate::context::canonicalize;
+use crate::canonicalize;
 
 fn directory(files: &[(&str, &str)]) -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();

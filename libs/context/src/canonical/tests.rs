@@ -3,7 +3,7 @@
 use tar::EntryType;
 
 use super::*;
-use crate::context::archive::END;
+use crate::archive::END;
 
 /// An archive as somebody else's tar could make it: any name, any type.
 #[derive(Default)]
@@ -261,7 +261,7 @@ fn the_limits_are_named() {
         large.to_string(),
         "the context has more than 10 bytes; name what the build does not need in .dockerignore"
     );
-    assert_eq!(large.reason(), "CONTEXT_TOO_LARGE");
+    assert_eq!(large.reason(), "CTX_TOO_LARGE");
     let many = refused(Upload::default().file("a", "").file("b", "").file("c", ""));
     assert!(many.to_string().starts_with("the context has more than 2 entries"));
 }
