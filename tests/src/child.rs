@@ -129,7 +129,7 @@ impl Drop for Child {
 }
 
 /// A program of the project's own tools, else of the system.
-pub(crate) fn program(name: &str) -> PathBuf {
+pub fn program(name: &str) -> PathBuf {
     let own = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.tools/bin")).join(name);
     if own.exists() { own } else { PathBuf::from(name) }
 }

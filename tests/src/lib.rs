@@ -4,6 +4,6 @@ mod child;
 mod nats;
 mod port;
 
-pub use child::Child;
+pub use child::{Child, program};
 pub use nats::NatsServer;
 pub use port::Port;
