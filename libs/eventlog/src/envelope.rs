@@ -35,10 +35,13 @@ pub struct Envelope {
     pub judged_at: u64,
     #[prost(bytes = "bytes", repeated, tag = "8")]
     pub events: Vec<Bytes>,
+    /// How many entries of the same request stand behind this one: the last of them is the request's position.
+    #[prost(uint32, tag = "9")]
+    pub following: u32,
 }
 
 impl Envelope {
-    pub(crate) fn new(request: &Request, time_ms: i64, events: Vec<Vec<u8>>) -> Self {
+    pub(crate) fn new(request: &Request, time_ms: i64, following: usize, events: Vec<Vec<u8>>) -> Self {
         Self {
             schema: SCHEMA,
             time_ms,
@@ -48,6 +51,7 @@ impl Envelope {
             cause: request.cause.0,
             judged_at: request.judged_at.0,
             events: events.into_iter().map(Bytes::from).collect(),
+            following: u32::try_from(following).unwrap_or_default(),
         }
     }
 

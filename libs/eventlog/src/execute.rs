@@ -3,27 +3,25 @@
 //! One law holds for every aggregate: a request that took effect answers its position when it is repeated, now or
 //! after others came between, and writes nothing.
 
-use crate::{
-    Append, AppendError, Clock, Envelope, EventLog, LogError, Position, StreamId, View, ViewError, view::read_stream,
-};
-use aggregate::{Aggregate, Event as _, Refusal};
-use async_trait::async_trait;
+mod fold;
+mod turns;
+
+use crate::{Append, AppendError, Clock, Envelope, EventLog, LogError, Position, StreamId, View, ViewError};
+use aggregate::{Aggregate, Refusal};
+use fold::{Judge, Judgement, Known, Typed};
 use lru::LruCache;
 use std::{
     any::Any,
-    collections::{HashMap, VecDeque},
-    marker::PhantomData,
     num::NonZeroUsize,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
+use turns::Turns;
 
-const ATTEMPTS_MAX: usize = 1000;
+const ATTEMPTS_MAX: usize = 8;
 const CATCH_UP: Duration = Duration::from_secs(3);
 /// Folds kept in memory.
 const FOLDS: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
-/// How many of a stream's last requests its fold remembers.
-const REQUESTS: usize = 100;
 
 /// Who asks for what, and on which knowledge.
 #[derive(Debug, Clone, Default)]
@@ -87,11 +85,7 @@ pub struct Done<A> {
 pub struct Step(Box<dyn Judge>);
 
 pub fn step<A: Aggregate>(id: &A::Id, command: A::Command) -> Step {
-    Step(Box::new(Typed::<A> {
-        stream: StreamId::new(A::CATEGORY, id),
-        command,
-        aggregate: PhantomData,
-    }))
+    Step(Box::new(Typed::<A>::new(id, command)))
 }
 
 /// Executes commands on the aggregates of one service.
@@ -101,110 +95,7 @@ pub struct Writer {
     view: View,
     clock: Clock,
     folds: Arc<Mutex<LruCache<StreamId, Arc<dyn Any + Send + Sync>>>>,
-    locks: Arc<Mutex<HashMap<StreamId, Weak<tokio::sync::Mutex<()>>>>>,
-}
-
-/// A stream's state, and what tells a repeated request from a new one.
-#[derive(Clone)]
-struct Fold<A> {
-    state: A,
-    version: Position,
-    requests: VecDeque<(String, String, Position)>,
-}
-
-impl<A: Aggregate> Default for Fold<A> {
-    fn default() -> Self {
-        Self {
-            state: A::default(),
-            version: Position::default(),
-            requests: VecDeque::new(),
-        }
-    }
-}
-
-impl<A: Aggregate> Fold<A> {
-    fn entry(&mut self, position: Position, envelope: &Envelope, events: &[A::Event]) {
-        for event in events {
-            self.state.evolve(event);
-        }
-        self.version = position;
-        if self.requests.len() == REQUESTS {
-            self.requests.pop_front();
-        }
-        self.requests
-            .push_back((envelope.actor.clone(), envelope.request_id.clone(), position));
-    }
-
-    fn known(&self, request: &Request) -> Option<Position> {
-        let same = |(actor, id, _): &&(String, String, Position)| *actor == request.actor && *id == request.id;
-        self.requests.iter().rev().find(same).map(|(_, _, position)| *position)
-    }
-}
-
-/// How fresh a fold must be. A stale one costs another round, never a wrong answer.
-#[derive(Clone, Copy)]
-enum Known {
-    Cached,
-    Newest,
-}
-
-struct Judgement {
-    stream: StreamId,
-    version: Position,
-    known: Option<Position>,
-    verdict: Result<Vec<Vec<u8>>, Box<dyn Refusal>>,
-}
-
-#[async_trait]
-trait Judge: Send + Sync {
-    fn stream(&self) -> &StreamId;
-    async fn judge(&self, writer: &Writer, request: &Request, known: Known) -> Result<Judgement, ExecuteError>;
-    fn version(&self, writer: &Writer) -> Position;
-    /// Brings the cached fold up to an entry that was just written.
-    fn written(&self, writer: &Writer, position: Position, envelope: &Envelope);
-}
-
-struct Typed<A: Aggregate> {
-    stream: StreamId,
-    command: A::Command,
-    aggregate: PhantomData<fn() -> A>,
-}
-
-#[async_trait]
-impl<A: Aggregate> Judge for Typed<A> {
-    fn stream(&self) -> &StreamId {
-        &self.stream
-    }
-
-    async fn judge(&self, writer: &Writer, request: &Request, known: Known) -> Result<Judgement, ExecuteError> {
-        let fold = writer.fold::<A>(&self.stream, known).await?;
-        let verdict = fold.state.decide(self.command.clone());
-        Ok(Judgement {
-            stream: self.stream.clone(),
-            version: fold.version,
-            known: fold.known(request),
-            verdict: verdict
-                .map(|events| events.iter().map(aggregate::Event::to_bytes).collect())
-                .map_err(|refusal| Box::new(refusal) as Box<dyn Refusal>),
-        })
-    }
-
-    fn version(&self, writer: &Writer) -> Position {
-        writer.cached::<A>(&self.stream).map(|f| f.version).unwrap_or_default()
-    }
-
-    fn written(&self, writer: &Writer, position: Position, envelope: &Envelope) {
-        let events: Option<Vec<A::Event>> = envelope
-            .events
-            .iter()
-            .map(|bytes| A::Event::from_bytes(bytes))
-            .collect();
-        let (Some(mut fold), Some(events)) = (writer.cached::<A>(&self.stream), events) else {
-            return;
-        };
-        Arc::make_mut(&mut fold).entry(position, envelope, &events);
-        writer.folds().put(self.stream.clone(), fold);
-    }
+    turns: Arc<Turns>,
 }
 
 impl Writer {
@@ -215,7 +106,7 @@ impl Writer {
             view,
             clock,
             folds: Arc::new(Mutex::new(LruCache::new(FOLDS))),
-            locks: Arc::default(),
+            turns: Arc::default(),
         }
     }
 
@@ -229,11 +120,16 @@ impl Writer {
         let step = step::<A>(id, command);
         let stream = step.0.stream().clone();
         let (position, outcome) = self.run(request, &[step]).await?;
-        let state = self.fold::<A>(&stream, Known::Cached).await?.state.clone();
+        let mut fold = self.fold::<A>(&stream, Known::Cached).await?;
+        if fold.version < position {
+            // It fell out of the cache meanwhile, and the view does not have the new entry yet.
+            self.reach(position).await?;
+            fold = self.fold::<A>(&stream, Known::Newest).await?;
+        }
         Ok(Done {
             position,
             outcome,
-            state,
+            state: fold.state.clone(),
         })
     }
 
@@ -251,14 +147,18 @@ impl Writer {
         if !request.urgent {
             self.log.admit().await?;
         }
-        // Writers of this process queue up, so that they don't race each other to the log.
-        let _turns = self.turns(steps).await;
-        for step in steps {
-            let v = step.0.version(self);
-            let _ = self.view.reach(v, CATCH_UP).await;
+        let streams = steps.iter().map(|step| step.0.stream()).collect();
+        let turn = self.turns.take(streams).await.ok_or(ExecuteError::Contended)?;
+        if turn.waited {
+            // Others write here too, perhaps also in another process, where they only learn from the log what was
+            // written. Who knew it sooner would win every time, and they would never get their turn.
+            for step in steps {
+                self.catch_up(step.0.stream()).await?;
+            }
         }
         for attempt in 0..ATTEMPTS_MAX {
-            let known = if attempt == 0 { Known::Cached } else { Known::Newest };
+            let is_cached_enough = attempt == 0 && !turn.waited;
+            let known = if is_cached_enough { Known::Cached } else { Known::Newest };
             let mut judgements = Vec::with_capacity(steps.len());
             for step in steps {
                 judgements.push(step.0.judge(self, request, known).await?);
@@ -294,7 +194,6 @@ impl Writer {
                 );
             }
             if let Some(position) = self.append(request, steps, judgements).await? {
-                eprintln!("ATTEMPTS {attempt}");
                 return Ok((position, Outcome::Written));
             }
         }
@@ -309,13 +208,16 @@ impl Writer {
         judgements: Vec<Judgement>,
     ) -> Result<Option<Position>, ExecuteError> {
         let time_ms = self.clock.now_ms();
-        let (mut appends, mut envelopes) = (Vec::new(), Vec::new());
+        let writing = |judgement: &Judgement| judgement.verdict.as_ref().is_ok_and(|events| !events.is_empty());
+        let count = judgements.iter().filter(|judgement| writing(judgement)).count();
+        let (mut appends, mut envelopes) = (Vec::with_capacity(count), Vec::with_capacity(count));
         for (step, judgement) in steps.iter().zip(judgements) {
             let events = judgement.verdict.unwrap_or_default();
             if events.is_empty() {
                 continue;
             }
-            let envelope = Envelope::new(request, time_ms, events);
+            let following = count - appends.len() - 1;
+            let envelope = Envelope::new(request, time_ms, following, events);
             appends.push(Append {
                 stream: judgement.stream,
                 expected: judgement.version,
@@ -323,12 +225,11 @@ impl Writer {
             });
             envelopes.push((step, envelope));
         }
-        let count = envelopes.len() as u64;
         match self.log.append(appends).await {
             Ok(position) => {
                 // The entries of a batch stand next to each other.
-                for (index, (step, envelope)) in envelopes.iter().enumerate() {
-                    let position = Position(position.0 + 1 + index as u64 - count);
+                for (step, envelope) in &envelopes {
+                    let position = Position(position.0 - u64::from(envelope.following));
                     step.0.written(self, position, envelope);
                 }
                 Ok(Some(position))
@@ -354,60 +255,16 @@ impl Writer {
     /// Waits until this process has a stream's last entry, and answers its position.
     async fn catch_up(&self, stream: &StreamId) -> Result<Position, ExecuteError> {
         let version = self.log.version(stream).await?;
-        self.view
-            .reach(version, CATCH_UP)
-            .await
-            .map_err(|behind| LogError::Unavailable(behind.into()))?;
+        self.reach(version).await?;
         Ok(version)
+    }
+
+    async fn reach(&self, position: Position) -> Result<(), ExecuteError> {
+        let reached = self.view.reach(position, CATCH_UP).await;
+        Ok(reached.map_err(|behind| LogError::Unavailable(behind.into()))?)
     }
 
     fn folds(&self) -> MutexGuard<'_, LruCache<StreamId, Arc<dyn Any + Send + Sync>>> {
         self.folds.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn cached<A: Aggregate>(&self, stream: &StreamId) -> Option<Arc<Fold<A>>> {
-        self.folds().get(stream)?.clone().downcast().ok()
-    }
-
-    async fn fold<A: Aggregate>(&self, stream: &StreamId, known: Known) -> Result<Arc<Fold<A>>, ExecuteError> {
-        let cached = self.cached::<A>(stream);
-        if let (Some(fold), Known::Cached) = (&cached, known) {
-            return Ok(fold.clone());
-        }
-        let mut fold = cached.unwrap_or_default();
-        let entries = read_stream(self.view.rows(), stream, fold.version).await?;
-        if !entries.is_empty() {
-            let folded = Arc::make_mut(&mut fold);
-            for entry in &entries {
-                folded.entry(entry.position, &entry.envelope, &entry.events()?);
-            }
-        }
-        self.folds().put(stream.clone(), fold.clone());
-        Ok(fold)
-    }
-
-    async fn turns(&self, steps: &[Step]) -> Vec<tokio::sync::OwnedMutexGuard<()>> {
-        let mut streams: Vec<&StreamId> = steps.iter().map(|step| step.0.stream()).collect();
-        streams.sort();
-        streams.dedup();
-        let locks: Vec<_> = {
-            let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
-            if locks.len() > FOLDS.get() {
-                locks.retain(|_, lock| lock.strong_count() > 0);
-            }
-            let lock = |stream: &StreamId, locks: &mut HashMap<_, Weak<_>>| {
-                locks.get(stream).and_then(Weak::upgrade).unwrap_or_else(|| {
-                    let lock = Arc::new(tokio::sync::Mutex::new(()));
-                    locks.insert(stream.clone(), Arc::downgrade(&lock));
-                    lock
-                })
-            };
-            streams.into_iter().map(|stream| lock(stream, &mut locks)).collect()
-        };
-        let mut turns = Vec::with_capacity(locks.len());
-        for lock in locks {
-            turns.push(lock.lock_owned().await);
-        }
-        turns
     }
 }

@@ -173,33 +173,37 @@ impl EventLog for JetStreamLog {
         let Some(last) = entries.last() else {
             return Err(LogError::unavailable(anyhow!("nothing to write")).into());
         };
-        let deadline = Instant::now() + APPEND_TIMEOUT;
+        let start = Instant::now();
         let mut unknown = None;
         loop {
-            let patience = if unknown.is_some() {
-                deadline
-            } else {
-                Instant::now() + REQUEST_TIMEOUT
-            };
-            let failure = if self.connected(patience).await {
+            // What never left is soon refused; what may have arrived is worth finding out.
+            let deadline = start
+                + if unknown.is_some() {
+                    APPEND_TIMEOUT
+                } else {
+                    REQUEST_TIMEOUT
+                };
+            let failure = if self.connected(deadline).await {
                 match self.publish(&entries).await {
                     Publish::Stored(position) => return Ok(position),
                     Publish::Rejected(error) if WRONG_LAST_SEQUENCE.contains(&error.err_code) => {
-                        // Perhaps the one that stood in our way is our own, of a moment ago.
-                        if unknown.is_some()
-                            && let Some(position) = self.wrote(last).await?
-                        {
-                            return Ok(position);
+                        if unknown.is_none() {
+                            return Err(AppendError::Conflict);
                         }
-                        return Err(AppendError::Conflict);
+                        // Perhaps what stands in our way is our own, of a moment ago.
+                        match self.wrote(last).await {
+                            Ok(Some(position)) => return Ok(position),
+                            Ok(None) => return Err(AppendError::Conflict),
+                            Err(error) => error.into(),
+                        }
+                    }
+                    Publish::Rejected(error) if error.err_code == BATCH_INCOMPLETE || unknown.is_some() => {
+                        anyhow!(error.description)
                     }
                     Publish::Rejected(error) if error.err_code == MAX_BYTES => {
                         *self.usage.lock().unwrap_or_else(PoisonError::into_inner) = None;
                         let (used, limit) = self.usage().await?;
                         return Err(LogError::Full { used, limit }.into());
-                    }
-                    Publish::Rejected(error) if error.err_code == BATCH_INCOMPLETE => {
-                        anyhow!(error.description)
                     }
                     Publish::Rejected(error) => {
                         let refused = anyhow!("the log refused the entry: {}", error.description);
@@ -207,9 +211,7 @@ impl EventLog for JetStreamLog {
                     }
                     Publish::NotSent(error) => error,
                     Publish::Unknown(error) => {
-                        if let Ok(Some(position)) = self.wrote(last).await {
-                            return Ok(position);
-                        }
+                        // Written again, it either succeeds or meets itself.
                         unknown = Some(error);
                         anyhow!("no answer")
                     }
@@ -217,7 +219,13 @@ impl EventLog for JetStreamLog {
             } else {
                 anyhow!("not connected")
             };
-            if Instant::now() >= deadline || (unknown.is_none() && Instant::now() >= patience) {
+            let deadline = start
+                + if unknown.is_some() {
+                    APPEND_TIMEOUT
+                } else {
+                    REQUEST_TIMEOUT
+                };
+            if Instant::now() >= deadline {
                 return Err(match unknown {
                     Some(error) => LogError::OutcomeUnknown(error),
                     None => LogError::Unavailable(failure),

@@ -11,6 +11,12 @@ pub(super) struct Opened<G> {
     _guard: G,
 }
 
+impl<G> Opened<G> {
+    pub(super) fn shared(&self) -> Arc<dyn EventLog> {
+        self.log.clone()
+    }
+}
+
 impl<G> Deref for Opened<G> {
     type Target = dyn EventLog;
 

@@ -4,7 +4,7 @@ use super::{Opened, ViewError, ViewState, Views, file};
 use crate::{Entry, EventLog, LogError, Position};
 use anyhow::{Context as _, ensure};
 use futures::StreamExt as _;
-use sqlx::SqliteConnection;
+use sqlx::{Connection as _, SqliteConnection};
 use std::{
     sync::{Arc, PoisonError},
     time::Duration,
@@ -43,23 +43,19 @@ impl Views {
         let mut tasks = JoinSet::new();
         let mut queues = Vec::new();
         let mut states = Vec::new();
+        let ending = CancellationToken::new();
         for view in opened {
             let name = view.projection.name();
             let (writer, position) = file::open(&view)
                 .await
                 .with_context(|| format!("the view {name} can't be opened"))?;
-            ensure!(
-                position <= head,
-                "the event log lost {lost} entries: it ends at {head}, and the view {name} has seen {position}. \
-                 Restore the log, or delete the views to accept the loss",
-                lost = position.0 - head.0
-            );
+            ensure_whole(head, name, position)?;
             from = from.min(position);
             let (sender, receiver) = mpsc::channel(QUEUE);
             view.state.send_modify(|state| state.position = position);
             states.push(view.state.subscribe());
             queues.push(sender);
-            tasks.spawn(write(view, writer, position, receiver));
+            tasks.spawn(write(view, writer, position, receiver, ending.clone()));
         }
         let caught_up = async {
             for state in &mut states {
@@ -71,16 +67,26 @@ impl Views {
             ready.send_replace(true);
             std::future::pending::<()>().await;
         };
-        tokio::select! {
-            () = self.feed(&*log, from, queues) => Ok(()),
+        let outcome = tokio::select! {
+            lost = self.feed(&*log, from, queues) => lost,
             () = caught_up => Ok(()),
             () = stop.cancelled() => Ok(()),
             Some(ended) = tasks.join_next() => ended.context("a view's writer panicked"),
-        }
+        };
+        // A transaction that is still being written would meet whoever opens the same files next.
+        ending.cancel();
+        while tasks.join_next().await.is_some() {}
+        outcome
     }
 
-    /// The checkpoint is the only cursor, so a broken stream is simply opened again.
-    async fn feed(&self, log: &dyn EventLog, mut from: Position, queues: Vec<mpsc::Sender<Batch>>) {
+    /// The checkpoint is the only cursor, so a broken stream is simply opened again. It ends only with a log that
+    /// came back shorter than it was.
+    async fn feed(
+        &self,
+        log: &dyn EventLog,
+        mut from: Position,
+        queues: Vec<mpsc::Sender<Batch>>,
+    ) -> anyhow::Result<()> {
         loop {
             if let Err(error) = self.follow(log, &mut from, &queues).await {
                 tracing::warn!(
@@ -89,6 +95,9 @@ impl Views {
                 );
             }
             sleep(REOPEN_DELAY).await;
+            if let Ok(head) = log.head().await {
+                ensure_whole(head, "of this process", from)?;
+            }
         }
     }
 
@@ -129,25 +138,42 @@ impl Views {
     }
 }
 
+fn ensure_whole(head: Position, view: &str, seen: Position) -> anyhow::Result<()> {
+    ensure!(
+        seen <= head,
+        "the event log lost {lost} entries: it ends at {head}, and the view {view} has seen {seen}. Restore the log, \
+         or delete the views to accept the loss",
+        lost = seen.0 - head.0
+    );
+    Ok(())
+}
+
 /// Applies what arrives. An entry that can't be understood halts this view, and no other.
-async fn write(view: Opened, mut writer: SqliteConnection, mut position: Position, mut batches: mpsc::Receiver<Batch>) {
-    while let Some(batch) = batches.recv().await {
+async fn write(
+    view: Opened,
+    mut writer: SqliteConnection,
+    mut position: Position,
+    mut batches: mpsc::Receiver<Batch>,
+    ending: CancellationToken,
+) {
+    while let Some(Some(batch)) = ending.run_until_cancelled(batches.recv()).await {
         let fresh = batch.partition_point(|entry| entry.position <= position);
         if view.state.borrow().halted.is_some() {
             continue;
         }
-        if apply(&view, &mut writer, &batch[fresh..]).await
+        if apply(&view, &mut writer, &batch[fresh..], &ending).await
             && let Some(last) = batch.last()
         {
             position = position.max(last.position);
         }
     }
     // The follower ended, so the process does.
+    let _ = writer.close().await;
     view.rows.close().await;
 }
 
 /// Whether the batch is in the view. A file that can't be written is tried again until it can.
-async fn apply(view: &Opened, writer: &mut SqliteConnection, batch: &[Entry]) -> bool {
+async fn apply(view: &Opened, writer: &mut SqliteConnection, batch: &[Entry], ending: &CancellationToken) -> bool {
     let name = view.projection.name();
     loop {
         let error = match file::apply(view, writer, batch).await {
@@ -166,7 +192,7 @@ async fn apply(view: &Opened, writer: &mut SqliteConnection, batch: &[Entry]) ->
             ViewError::Log(_) if batch.len() > 1 => {
                 // Everything before the entry that stops the view still counts.
                 for entry in batch {
-                    if !Box::pin(apply(view, writer, std::slice::from_ref(entry))).await {
+                    if !Box::pin(apply(view, writer, std::slice::from_ref(entry), ending)).await {
                         return false;
                     }
                 }
@@ -184,7 +210,9 @@ async fn apply(view: &Opened, writer: &mut SqliteConnection, batch: &[Entry]) ->
                     state.troubled = Some(cause.as_str().into());
                     news
                 });
-                sleep(RETRY_DELAY).await;
+                if ending.run_until_cancelled(sleep(RETRY_DELAY)).await.is_none() {
+                    return false;
+                }
             }
             ViewError::Log(_) | ViewError::Json(_) | ViewError::File(_) => {
                 tracing::error!(
