@@ -11,7 +11,7 @@ pub(crate) use server::Server;
 
 use crate::{
     cli::Global,
-    failure::{Exit, Failure, is_broken},
+    failure::{Failure, is_broken, is_deadline},
     output::Output,
 };
 use proto::{
@@ -187,7 +187,15 @@ impl Session {
         &self,
         attempt: impl AsyncFn() -> Result<Response<T>, Status>,
     ) -> Result<T, Failure> {
-        let answer = self.call(attempt).await?;
+        let answer = self.attempted(attempt).await.map_err(|status| {
+            let is_unknown = is_broken(&status) || is_deadline(&status);
+            let failure = Failure::from(status);
+            if is_unknown {
+                failure.advising("whether the change was made is not known, so look before you repeat it")
+            } else {
+                failure
+            }
+        })?;
         self.saw(answer.position());
         Ok(answer)
     }
@@ -200,8 +208,13 @@ impl Session {
         self.call(attempt).await
     }
 
-    /// Makes a call, and repeats it while the server can't say how it ended.
+    /// Makes a call.
     pub(crate) async fn call<T>(&self, attempt: impl AsyncFn() -> Result<Response<T>, Status>) -> Result<T, Failure> {
+        Ok(self.attempted(attempt).await?)
+    }
+
+    /// Repeats a call while the server can't say how it ended.
+    async fn attempted<T>(&self, attempt: impl AsyncFn() -> Result<Response<T>, Status>) -> Result<T, Status> {
         let mut pauses = PAUSES_MS.iter();
         let mut has_begun_again = false;
         loop {
@@ -212,13 +225,10 @@ impl Session {
             if is_beyond(&status) && !has_begun_again {
                 has_begun_again = true;
                 self.begin_again();
-            } else if is_worth_repeating(&status) {
-                let Some(pause) = pauses.next() else {
-                    return Err(gave_up(status));
-                };
+            } else if let Some(pause) = pauses.next().filter(|_| is_worth_repeating(&status)) {
                 tokio::time::sleep(Duration::from_millis(*pause)).await;
             } else {
-                return Err(status.into());
+                return Err(status);
             }
         }
     }
@@ -246,15 +256,6 @@ fn has_reason(status: &Status, reason: &str) -> bool {
     status
         .get_details_error_info()
         .is_some_and(|info| info.reason == reason)
-}
-
-fn gave_up(status: Status) -> Failure {
-    if is_broken(&status) {
-        let sentence = "the connection to the server broke and did not come back, so whether it did what was asked is not \
-                        known: see whether it runs, and look before you try again";
-        return Failure::new(Exit::Unavailable, sentence);
-    }
-    status.into()
 }
 
 /// A request id, which makes all attempts of one change the same.
@@ -301,6 +302,7 @@ positioned!(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failure::Exit;
     use std::cell::RefCell;
     use tonic_types::ErrorDetails;
 

@@ -121,9 +121,11 @@ impl fmt::Display for Failure {
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
         if is_deadline(&status) {
-            let sentence = "the server did not answer in time, and whether it did what was asked is not known: look first, \
-                            then try again";
-            return Self::new(Exit::TimedOut, sentence);
+            return Self::new(Exit::TimedOut, "the server did not answer in time: try again");
+        }
+        if is_broken(&status) {
+            let sentence = "the connection to the server broke and did not come back: see whether it runs";
+            return Self::new(Exit::Unavailable, sentence);
         }
         let mut failure = Self::new(status.code().into(), sentence(&status));
         if let Some(info) = status.get_details_error_info() {
@@ -158,7 +160,6 @@ pub(crate) fn is_broken(status: &Status) -> bool {
 fn sentence(status: &Status) -> String {
     let said = status.message();
     let mut sentence = match status.code() {
-        _ if is_broken(status) => "the connection to the server broke: is it still running?".to_owned(),
         Code::Unimplemented => {
             "the server does not know this call: it is older than this command, or another program".to_owned()
         }

@@ -215,10 +215,7 @@ impl<'a> Following<'a> {
     /// The first Ctrl-C: goes away, unless a second one comes at once.
     async fn leave(&mut self, presses: &mut Presses) -> Failure {
         self.end_line();
-        if self.shell.output.margin.terminal {
-            // The terminal has written ^C.
-            self.shell.output.aside(b"\n");
-        }
+        self.after_press();
         // Also with -q: whoever presses Ctrl-C wants to know what it did.
         for line in [
             "left, and the build goes on".to_owned(),
@@ -236,7 +233,15 @@ impl<'a> Following<'a> {
         }
     }
 
+    /// The terminal has written ^C.
+    fn after_press(&self) {
+        if self.shell.output.margin.terminal {
+            self.shell.output.aside(b"\n");
+        }
+    }
+
     async fn cancel(&mut self, presses: &mut Presses) -> Failure {
+        self.after_press();
         let request = CancelBuildRequest {
             request_id: request_id(),
             image: self.build.image.clone(),
@@ -246,7 +251,6 @@ impl<'a> Following<'a> {
             self.session
                 .change(async || self.session.builds().cancel_build(request.clone()).await)
                 .await?;
-            self.shell.output.urgent("cancelling");
             Box::pin(timeout(CANCEL_PATIENCE, self.read())).await.unwrap_or(Ok(()))
         };
         let ended = tokio::select! {

@@ -76,7 +76,7 @@ fn named(names: &[Reference]) -> Result<(&Reference, Vec<String>), Failure> {
 }
 
 fn spec_of(args: &BuildDirectory) -> SpecArgs {
-    let is_address = args.context.contains("://");
+    let is_address = args.context.contains("://") || args.context.starts_with("git@");
     SpecArgs {
         file: args.file.clone(),
         context: (!is_address).then(|| PathBuf::from(&args.context)),

@@ -102,9 +102,14 @@ pub(crate) async fn logs(shell: &Shell, args: LogsArgs) -> Result<(), Failure> {
                 }
             }
         }
-        // A server that stops ends its streams too.
-        if !args.follow || has_ended(&get(&session, &request.image, request.build.clone()).await?) {
+        if !args.follow {
             return Ok(());
+        }
+        // A server that stops ends its streams too, and may be away for a while.
+        match get(&session, &request.image, request.build.clone()).await {
+            Ok(build) if has_ended(&build) => return Ok(()),
+            Err(failure) if failure.exit() != Exit::Unavailable => return Err(failure),
+            Ok(_) | Err(_) => {}
         }
         sleep(ASK_AGAIN).await;
     }
