@@ -56,7 +56,7 @@ pub(crate) struct Told {
 }
 
 /// What must be known of an image to tell the world about it.
-#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Image {
     /// Empty: it was never created.
     pub(crate) workspace: String,
@@ -72,14 +72,14 @@ pub(crate) struct Image {
     purging: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Content {
     name: Name,
     digest: String,
     revision: u32,
 }
 
-#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Build {
     revision: u32,
     requester: String,

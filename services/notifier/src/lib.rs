@@ -9,13 +9,11 @@ mod policy;
 mod recent;
 mod view;
 
-pub use view::NotifierProjection;
-
 use api::EventApi;
 use proto::notifier::v1::event_service_server::EventServiceServer;
 use service::{Process, Service, World};
 use tokio::sync::watch;
-use view::Events;
+use view::{Events, NotifierProjection};
 
 pub const SERVICE: Service = Service {
     name: "notifier",

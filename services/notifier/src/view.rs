@@ -12,7 +12,7 @@ use serde::Serialize;
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 use std::collections::{BTreeMap, BTreeSet};
 
-pub struct NotifierProjection;
+pub(crate) struct NotifierProjection;
 
 const SCHEMA: &str = "
     CREATE TABLE image (id TEXT PRIMARY KEY, state TEXT NOT NULL);
@@ -55,12 +55,12 @@ impl Projection for NotifierProjection {
                 add(&mut rows, entry, key, "", events::about_workspace(entry)?);
             } else if events::is_about_image(&entry.stream.category) {
                 let image = images.entry(key).or_default();
-                let before = image.clone();
                 let told = events::about_image(image, entry)?;
                 // An entry about an image that was never created is nobody's.
                 if !image.workspace.is_empty() {
                     add(&mut rows, entry, &image.workspace, key, told);
-                    if *image != before {
+                    // A new revision is told, and nothing of it is remembered.
+                    if entry.stream.category != "spec" {
                         changed.insert(key);
                     }
                 }
