@@ -5,6 +5,7 @@
 
 mod file;
 mod run;
+mod write;
 
 pub(crate) use file::read_stream;
 

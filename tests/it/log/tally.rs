@@ -116,6 +116,7 @@ impl Projection for Totals {
 /// What a service process has: views that are fed from the log, and a writer.
 pub(super) struct Process {
     pub(super) view: View,
+    pub(super) others: Vec<View>,
     pub(super) writer: Writer,
     pub(super) stop: CancellationToken,
     pub(super) feeding: JoinSet<anyhow::Result<()>>,
@@ -135,9 +136,7 @@ impl Process {
     ) -> anyhow::Result<Self> {
         let views = Views::new(folder);
         let view = views.open(totals);
-        for other in others {
-            views.open(other);
-        }
+        let others = others.into_iter().map(|other| views.open(other)).collect();
         let stop = CancellationToken::new();
         let (ready, mut is_ready) = watch::channel(false);
         let (feeder, stopping) = (log.clone(), stop.clone());
@@ -152,6 +151,7 @@ impl Process {
         Ok(Self {
             writer: Writer::new(log, view.clone(), clock),
             view,
+            others,
             stop,
             feeding,
         })

@@ -1,10 +1,9 @@
 //! Feeds all views of a process from one follower of the log.
 
-use super::{Opened, ViewError, ViewState, Views, file};
+use super::{Views, file, write::Writing};
 use crate::{Entry, EventLog, LogError, Position};
 use anyhow::{Context as _, ensure};
 use futures::StreamExt as _;
-use sqlx::{Connection as _, SqliteConnection};
 use std::{
     sync::{Arc, PoisonError},
     time::Duration,
@@ -17,13 +16,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 /// At most this many entries in one transaction.
-const BATCH: usize = 1_000;
+pub(super) const BATCH: usize = 1_000;
 /// Batches that wait for a slow view.
 const QUEUE: usize = 4;
 const REOPEN_DELAY: Duration = Duration::from_millis(100);
-const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-type Batch = Arc<Vec<Entry>>;
+pub(super) type Batch = Arc<Vec<Entry>>;
 
 impl Views {
     /// Opens every view and brings it to where the log is now; `ready` is told then. Goes on until told to stop.
@@ -55,7 +53,8 @@ impl Views {
             view.state.send_modify(|state| state.position = position);
             states.push(view.state.subscribe());
             queues.push(sender);
-            tasks.spawn(write(view, writer, position, receiver, ending.clone()));
+            let writing = Writing::new(view, writer, position);
+            tasks.spawn(writing.run(log.clone(), receiver, ending.clone()));
         }
         let caught_up = async {
             for state in &mut states {
@@ -146,98 +145,4 @@ fn ensure_whole(head: Position, view: &str, seen: Position) -> anyhow::Result<()
         lost = seen.0 - head.0
     );
     Ok(())
-}
-
-/// Applies what arrives. An entry that can't be understood halts this view, and no other.
-async fn write(
-    view: Opened,
-    mut writer: SqliteConnection,
-    mut position: Position,
-    mut batches: mpsc::Receiver<Batch>,
-    ending: CancellationToken,
-) {
-    while let Some(Some(batch)) = ending.run_until_cancelled(batches.recv()).await {
-        let fresh = batch.partition_point(|entry| entry.position <= position);
-        if view.state.borrow().halted.is_some() {
-            continue;
-        }
-        if apply(&view, &mut writer, &batch[fresh..], &ending).await
-            && let Some(last) = batch.last()
-        {
-            position = position.max(last.position);
-        }
-    }
-    // The follower ended, so the process does.
-    let _ = writer.close().await;
-    view.rows.close().await;
-}
-
-/// Whether the batch is in the view. A file that can't be written is tried again until it can.
-async fn apply(view: &Opened, writer: &mut SqliteConnection, batch: &[Entry], ending: &CancellationToken) -> bool {
-    let name = view.projection.name();
-    loop {
-        let error = match file::apply(view, writer, batch).await {
-            Ok(()) => {
-                if let Some(last) = batch.last() {
-                    view.state.send_replace(ViewState {
-                        position: last.position,
-                        ..ViewState::default()
-                    });
-                }
-                return true;
-            }
-            Err(error) => error,
-        };
-        match &error {
-            ViewError::Log(_) if batch.len() > 1 => {
-                // Everything before the entry that stops the view still counts.
-                for entry in batch {
-                    if !Box::pin(apply(view, writer, std::slice::from_ref(entry), ending)).await {
-                        return false;
-                    }
-                }
-                return true;
-            }
-            ViewError::File(cause) if may_heal(cause) => {
-                let cause = cause.to_string();
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    view = name,
-                    "the view does not get on"
-                );
-                view.state.send_if_modified(|state| {
-                    let news = state.troubled.as_deref() != Some(&cause);
-                    state.troubled = Some(cause.as_str().into());
-                    news
-                });
-                if ending.run_until_cancelled(sleep(RETRY_DELAY)).await.is_none() {
-                    return false;
-                }
-            }
-            ViewError::Log(_) | ViewError::Json(_) | ViewError::File(_) => {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    view = name,
-                    "the view stopped"
-                );
-                view.state
-                    .send_modify(|state| state.halted = Some(error.to_string().into()));
-                return false;
-            }
-        }
-    }
-}
-
-/// A full disk can be freed. A statement that fails on its own will fail again: that view is broken.
-fn may_heal(error: &sqlx::Error) -> bool {
-    // Busy, read-only, I/O error, full, can't open.
-    const CODES: [i64; 5] = [5, 8, 10, 13, 14];
-    match error {
-        sqlx::Error::Database(error) => {
-            let extended = error.code().and_then(|code| code.parse::<i64>().ok());
-            extended.is_some_and(|code| CODES.contains(&(code & 0xff)))
-        }
-        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => true,
-        _ => false,
-    }
 }

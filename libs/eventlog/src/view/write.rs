@@ -1,0 +1,157 @@
+//! Writes one view. What it can't understand halts it, and no other; a file that can't be written it tries again.
+
+use super::{
+    Opened, ViewError, ViewState, file,
+    run::{BATCH, Batch},
+};
+use crate::{Entry, EventLog, LogError, Position};
+use futures::StreamExt as _;
+use sqlx::{Connection as _, SqliteConnection};
+use std::{sync::Arc, time::Duration};
+use tokio::{sync::mpsc, time::sleep};
+use tokio_util::sync::CancellationToken;
+
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+
+pub(super) struct Writing {
+    view: Opened,
+    writer: SqliteConnection,
+    position: Position,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Applied {
+    All,
+    /// Not now: perhaps later.
+    Troubled,
+    /// Never, by this build.
+    Halted,
+}
+
+impl Writing {
+    pub(super) fn new(view: Opened, writer: SqliteConnection, position: Position) -> Self {
+        Self { view, writer, position }
+    }
+
+    /// Applies what arrives, until nothing more does.
+    pub(super) async fn run(
+        mut self,
+        log: Arc<dyn EventLog>,
+        mut batches: mpsc::Receiver<Batch>,
+        ending: CancellationToken,
+    ) {
+        while let Some(Some(batch)) = ending.run_until_cancelled(batches.recv()).await {
+            let fresh = batch.partition_point(|entry| entry.position <= self.position);
+            if self.is_halted() || self.apply(&batch[fresh..]).await != Applied::Troubled {
+                continue;
+            }
+            let given = batch.last().map(|entry| entry.position).unwrap_or_default();
+            ending.run_until_cancelled(self.heal(&*log, &mut batches, given)).await;
+        }
+        // The follower ended, so the process does.
+        let _ = self.writer.close().await;
+        self.view.rows.close().await;
+    }
+
+    fn is_halted(&self) -> bool {
+        self.view.state.borrow().halted.is_some()
+    }
+
+    /// Tries until the view has all that it was given. What arrives meanwhile is let go, because the other views
+    /// would wait for this one, and read from the log again.
+    async fn heal(&mut self, log: &dyn EventLog, batches: &mut mpsc::Receiver<Batch>, mut given: Position) {
+        while self.position < given && !self.is_halted() {
+            let pause = sleep(RETRY_DELAY);
+            tokio::pin!(pause);
+            loop {
+                tokio::select! {
+                    () = &mut pause => break,
+                    batch = batches.recv() => match batch {
+                        Some(batch) => given = batch.last().map_or(given, |entry| entry.position),
+                        None => return,
+                    },
+                }
+            }
+            if let Err(error) = self.catch_up(log, given).await {
+                tracing::debug!(
+                    error = &error as &dyn std::error::Error,
+                    "the log can't be read again yet"
+                );
+            }
+        }
+    }
+
+    async fn catch_up(&mut self, log: &dyn EventLog, given: Position) -> Result<(), LogError> {
+        let mut chunks = log.follow(self.position).await?.ready_chunks(BATCH);
+        while self.position < given
+            && let Some(chunk) = chunks.next().await
+        {
+            let batch: Vec<Entry> = chunk.into_iter().collect::<Result<_, _>>()?;
+            if self.apply(&batch).await != Applied::All {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn apply(&mut self, batch: &[Entry]) -> Applied {
+        let Some(last) = batch.last() else {
+            return Applied::All;
+        };
+        match file::apply(&self.view, &mut self.writer, batch).await {
+            Ok(()) => {
+                self.position = last.position;
+                self.view.state.send_replace(ViewState {
+                    position: last.position,
+                    ..ViewState::default()
+                });
+                Applied::All
+            }
+            Err(ViewError::Log(_)) if batch.len() > 1 => {
+                // Everything before the entry that stops the view still counts.
+                for entry in batch {
+                    let applied = Box::pin(self.apply(std::slice::from_ref(entry))).await;
+                    if applied != Applied::All {
+                        return applied;
+                    }
+                }
+                Applied::All
+            }
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    fn failed(&self, error: &ViewError) -> Applied {
+        let (name, reported) = (self.view.projection.name(), error as &dyn std::error::Error);
+        if let ViewError::File(cause) = error
+            && may_heal(cause)
+        {
+            tracing::error!(error = reported, view = name, "the view does not get on");
+            let cause = cause.to_string();
+            self.view.state.send_if_modified(|state| {
+                let news = state.troubled.as_deref() != Some(&cause);
+                state.troubled = Some(cause.as_str().into());
+                news
+            });
+            return Applied::Troubled;
+        }
+        tracing::error!(error = reported, view = name, "the view stopped");
+        let cause = error.to_string().into();
+        self.view.state.send_modify(|state| state.halted = Some(cause));
+        Applied::Halted
+    }
+}
+
+/// A full disk can be freed. A statement that fails on its own will fail again: that view is broken.
+fn may_heal(error: &sqlx::Error) -> bool {
+    // Busy, read-only, I/O error, full, can't open.
+    const CODES: [i64; 5] = [5, 8, 10, 13, 14];
+    match error {
+        sqlx::Error::Database(error) => {
+            let extended = error.code().and_then(|code| code.parse::<i64>().ok());
+            extended.is_some_and(|code| CODES.contains(&(code & 0xff)))
+        }
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => true,
+        _ => false,
+    }
+}
