@@ -2,10 +2,17 @@
 
 mod child;
 mod dump;
+mod engine;
+pub mod git;
 mod nats;
+mod platform;
 mod port;
+mod user;
 
 pub use child::{Child, program};
 pub use dump::dump;
+pub use engine::{BUSYBOX, busybox, engine, pull};
 pub use nats::NatsServer;
+pub use platform::{Platform, SERVICES, Shape, binary};
 pub use port::Port;
+pub use user::{User, detail, reason};

@@ -20,6 +20,15 @@ pub struct NatsServer {
 
 impl NatsServer {
     pub async fn start() -> anyhow::Result<Self> {
+        Self::with(String::new()).await
+    }
+
+    /// With somebody who may do everything, as an operator of a server of their own may.
+    pub async fn with_operator() -> anyhow::Result<Self> {
+        Self::with("    { user: operator, password: operator }\n".to_owned()).await
+    }
+
+    async fn with(more_users: String) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("cooperage-nats-").tempdir()?;
         let port = Port::pick()?;
         fs::create_dir(folder.path().join("keys"))?;
@@ -37,6 +46,7 @@ impl NatsServer {
         };
         let store = folder.path().join("store");
         let config = server_config(&port.address().to_string(), &store.to_string_lossy(), of);
+        let config = config.replacen("users: [\n", &format!("users: [\n{more_users}"), 1);
         fs::write(folder.path().join("nats.conf"), config)?;
         let mut server = Self {
             folder,
@@ -119,6 +129,12 @@ impl NatsServer {
         let nats = Nats::connect(&config).await?;
         nats.prepare(&config).await?;
         Ok(nats)
+    }
+
+    /// What the operator does to streams.
+    pub async fn operator(&self) -> anyhow::Result<async_nats::jetstream::Context> {
+        let options = async_nats::ConnectOptions::with_user_and_password("operator".to_owned(), "operator".to_owned());
+        Ok(async_nats::jetstream::new(options.connect(self.url()).await?))
     }
 
     /// Copies what is stored, or puts a copy back. The server must not run.

@@ -130,7 +130,8 @@ impl Platform {
             .env("USER", USER)
             .env("XDG_CONFIG_HOME", data.join("config"));
         let mut child = Child::spawn("cooper up", &mut command)?;
-        while let Err(error) = child.says("Cooperage is ready").await {
+        // The last line that it says then.
+        while let Err(error) = child.says("Ctrl-C stops everything").await {
             if began.elapsed() > PATIENCE || child.ended()?.is_some() {
                 return Err(error);
             }
@@ -176,7 +177,7 @@ impl Platform {
             .tcp_nodelay(true)
             .connect()
             .await?;
-        let token = fs::read_to_string(self.data.join("local.token"))?;
+        let token = fs::read_to_string(self.data.join("local.token")).context("there is no token")?;
         let token = Token(format!("Bearer {}", token.trim()).parse()?);
         let link = InterceptedService::new(channel, token);
         Ok(Client {
@@ -189,7 +190,8 @@ impl Platform {
 
     /// Where the platform's own NATS server listens.
     pub(crate) fn nats(&self) -> anyhow::Result<String> {
-        let settings = fs::read_to_string(self.data.join("nats/nats.conf"))?;
+        let settings =
+            fs::read_to_string(self.data.join("nats/nats.conf")).context("the NATS server has no settings")?;
         let listen = settings.lines().find_map(|line| line.strip_prefix("listen: "));
         let address = listen.context("the NATS server's settings do not say where it listens")?;
         Ok(format!("nats://{}", address.trim_matches('"')))

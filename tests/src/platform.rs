@@ -1,0 +1,290 @@
+//! The whole platform, as people run it: one process, or five behind a gateway.
+
+use crate::{Child, NatsServer, Port, User, child::program};
+use anyhow::Context as _;
+use eventlog::Clock;
+use service::auth::LocalKey;
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const STEP: Duration = Duration::from_millis(20);
+/// Each with the name of its place in the gateway's configuration.
+pub const SERVICES: [(&str, &str); 5] = [
+    ("catalog", "CATALOG"),
+    ("editor", "EDITOR"),
+    ("builder", "BUILDER"),
+    ("registry-pusher", "REGISTRY"),
+    ("notifier", "NOTIFIER"),
+];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// `cooper up`.
+    One,
+    /// The five binaries on one NATS server, behind nginx.
+    Many,
+}
+
+pub struct Platform {
+    parts: Parts,
+    /// Where clients call.
+    listen: Port,
+    registry: Port,
+    key: LocalKey,
+    settings: Vec<(String, String)>,
+    folder: TempDir,
+}
+
+enum Parts {
+    One(Option<Child>),
+    Many(Box<Many>),
+}
+
+struct Many {
+    nats: NatsServer,
+    registry: Option<Child>,
+    services: BTreeMap<&'static str, (Port, Option<Child>)>,
+    gateway: Option<Child>,
+}
+
+impl Platform {
+    pub async fn start(shape: Shape) -> anyhow::Result<Self> {
+        Self::with(shape, &[]).await
+    }
+
+    /// With settings as the environment has them: `COOPERAGE_BUILDER__SLOTS`.
+    pub async fn with(shape: Shape, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("cooperage-platform-").tempdir()?;
+        let (listen, registry) = (Port::pick()?, Port::pick()?);
+        let key = LocalKey::open(&folder.path().join("data"))?;
+        let parts = match shape {
+            Shape::One => Parts::One(None),
+            Shape::Many => Parts::Many(Box::new(Many {
+                nats: NatsServer::start().await?,
+                registry: None,
+                services: BTreeMap::new(),
+                gateway: None,
+            })),
+        };
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let mut platform = Self {
+            parts,
+            listen,
+            registry,
+            key,
+            settings: settings.iter().map(owned).collect(),
+            folder,
+        };
+        platform.go_on().await?;
+        Ok(platform)
+    }
+
+    /// Starts whatever does not run, on the data of before.
+    pub async fn go_on(&mut self) -> anyhow::Result<()> {
+        match &self.parts {
+            Parts::One(_) => self.start_one().await,
+            Parts::Many(_) => self.start_many().await,
+        }
+    }
+
+    async fn start_one(&mut self) -> anyhow::Result<()> {
+        let mut command = Command::new(binary("cooper")?);
+        command
+            .arg("up")
+            .arg("--data")
+            .arg(self.data())
+            .args(["--listen", &self.address()])
+            .env("COOPERAGE_REGISTRY__HOST", self.registry_host());
+        command.envs(self.settings.iter().cloned());
+        let child = Child::spawn("cooper up", &mut command)?;
+        child.says("Cooperage is ready").await?;
+        self.parts = Parts::One(Some(child));
+        Ok(())
+    }
+
+    async fn start_many(&mut self) -> anyhow::Result<()> {
+        let (data, registry_host, address) = (self.data(), self.registry_host(), self.address());
+        let (folder, public_key, settings) = (self.folder.path().to_owned(), self.key.public(), self.settings.clone());
+        let Parts::Many(many) = &mut self.parts else {
+            return Ok(());
+        };
+        if many.registry.is_none() {
+            many.registry = Some(registry(&folder, &registry_host).await?);
+        }
+        for (name, _) in SERVICES {
+            let place = many.services.entry(name);
+            let (port, child) = match place {
+                std::collections::btree_map::Entry::Occupied(occupied) => occupied.into_mut(),
+                std::collections::btree_map::Entry::Vacant(vacant) => vacant.insert((Port::pick()?, None)),
+            };
+            if child.is_some() {
+                continue;
+            }
+            let mut command = Command::new(binary(name)?);
+            command
+                .env("COOPERAGE_LISTEN", port.address().to_string())
+                .env("COOPERAGE_DATA", data.join(name))
+                .env("COOPERAGE_NATS__URL", many.nats.url())
+                .env("COOPERAGE_NATS__PASSWORDS", many.nats.passwords())
+                .env("COOPERAGE_AUTH__PUBLIC_KEY", &public_key)
+                .env("COOPERAGE_REGISTRY__HOST", &registry_host)
+                .env("COOPERAGE_REGISTRY__URL", format!("http://{registry_host}"));
+            command.envs(settings.iter().cloned());
+            *child = Some(Child::spawn(name, &mut command)?);
+        }
+        for (port, _) in many.services.values() {
+            answers(&port.address().to_string()).await?;
+        }
+        if many.gateway.is_none() {
+            many.gateway = Some(gateway(&folder, &address, &many.services)?);
+            answers(&address).await?;
+        }
+        Ok(())
+    }
+
+    /// Where clients call: `host:port`.
+    pub fn address(&self) -> String {
+        self.listen.address().to_string()
+    }
+
+    pub fn registry_host(&self) -> String {
+        self.registry.address().to_string()
+    }
+
+    /// The data folder; of the separate shape, the folder of all data folders.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// Somebody with a token.
+    pub fn user(&self, name: &str) -> anyhow::Result<User> {
+        let token = self.key.sign(name, false, Duration::from_hours(1), &Clock::system())?;
+        User::new(&self.address(), &token)
+    }
+
+    pub fn administrator(&self, name: &str) -> anyhow::Result<User> {
+        let token = self.key.sign(name, true, Duration::from_hours(1), &Clock::system())?;
+        User::new(&self.address(), &token)
+    }
+
+    /// Somebody with whatever stands there for a token.
+    pub fn bearer(&self, token: &str) -> anyhow::Result<User> {
+        User::new(&self.address(), token)
+    }
+
+    /// kill -9 of `cooper up`, or of one service.
+    pub fn kill(&mut self, service: &str) {
+        match &mut self.parts {
+            Parts::One(child) => *child = None,
+            Parts::Many(many) => {
+                if let Some((_, child)) = many.services.get_mut(service) {
+                    *child = None;
+                }
+            }
+        }
+    }
+
+    /// The process of `cooper up`, or of one service.
+    pub fn child(&self, service: &str) -> Option<&Child> {
+        match &self.parts {
+            Parts::One(child) => child.as_ref(),
+            Parts::Many(many) => many.services.get(service)?.1.as_ref(),
+        }
+    }
+
+    /// The NATS server of the separate shape.
+    pub fn nats(&mut self) -> Option<&mut NatsServer> {
+        match &mut self.parts {
+            Parts::One(_) => None,
+            Parts::Many(many) => Some(&mut many.nats),
+        }
+    }
+
+    /// kill -9 of the registry of the separate shape.
+    pub fn kill_registry(&mut self) {
+        if let Parts::Many(many) = &mut self.parts {
+            many.registry = None;
+        }
+    }
+}
+
+async fn registry(folder: &Path, host: &str) -> anyhow::Result<Child> {
+    let config = folder.join("registry.yml");
+    let store = folder.join("registry");
+    fs::write(
+        &config,
+        format!(
+            "version: 0.1\nlog:\n  level: info\nstorage:\n  filesystem:\n    rootdirectory: {}\n  delete:\n    \
+             enabled: true\nhttp:\n  addr: {host}\n",
+            store.display()
+        ),
+    )?;
+    let child = Child::spawn(
+        "docker-registry",
+        Command::new(program("docker-registry")).arg("serve").arg(&config),
+    )?;
+    child.says("listening on").await?;
+    Ok(child)
+}
+
+fn gateway(
+    folder: &Path,
+    listen: &str,
+    services: &BTreeMap<&'static str, (Port, Option<Child>)>,
+) -> anyhow::Result<Child> {
+    let home = folder.join("gateway");
+    fs::create_dir_all(&home)?;
+    let template = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/gateway.conf"))?;
+    let with_services = SERVICES.iter().fold(template, |text, (name, place)| {
+        let address = services.get(name).map(|(port, _)| port.address().to_string());
+        text.replace(&format!("${{{place}}}"), &address.unwrap_or_default())
+    });
+    fs::write(home.join("gateway.conf"), with_services.replace("${LISTEN}", listen))?;
+    Child::spawn(
+        "nginx",
+        Command::new(program("nginx"))
+            .arg("-p")
+            .arg(&home)
+            .args(["-c", "gateway.conf", "-e", "stderr"]),
+    )
+}
+
+/// Waits until a gRPC server answers: it does so once its views are there.
+async fn answers(address: &str) -> anyhow::Result<()> {
+    let patience = Instant::now() + PATIENCE;
+    loop {
+        let asked = async {
+            let channel = tonic::transport::Channel::from_shared(format!("http://{address}"))?
+                .connect()
+                .await?;
+            let mut health = tonic_health::pb::health_client::HealthClient::new(channel);
+            health.check(tonic_health::pb::HealthCheckRequest::default()).await?;
+            anyhow::Ok(())
+        };
+        match asked.await {
+            Err(_) if Instant::now() < patience => sleep(STEP).await,
+            asked => return asked.with_context(|| format!("nothing answers at {address}")),
+        }
+    }
+}
+
+/// A program of this workspace, built beside the tests.
+pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
+    let tests = std::env::current_exe()?;
+    let folder = tests.parent().and_then(Path::parent).context("the tests lie nowhere")?;
+    let binary = folder.join(name);
+    anyhow::ensure!(
+        binary.exists(),
+        "{} is not built: cargo build --workspace --bins",
+        binary.display()
+    );
+    Ok(binary)
+}
