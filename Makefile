@@ -21,6 +21,7 @@ up: ## build Cooperage, start it, and show it in a guided tour
 	@exec target/release/cooper up --tour $(ARGS)
 
 test: setup ## all tests, on the real parts
+	cargo build --workspace --bins --locked
 	cargo nextest run --workspace --locked $(ARGS)
 	@if grep -rqE '^ *//[/!] *```(rust|should_panic|no_run)?$$' --include='*.rs' proto libs services tests; then \
 	  echo 'cargo test --doc'; cargo test --doc --workspace --locked; fi
@@ -30,6 +31,7 @@ bench: setup ## the numbers: a table, and JSON under bench/
 
 test-engines: ## the engine-facing tests on Docker 28.5 with both image stores, and on this machine's own
 	@deploy/setup.sh engines
+	cargo build --workspace --bins --locked
 	deploy/engines.sh each cargo nextest run -p tests --locked -E 'test(/engine/)' $(ARGS)
 
 check: setup check-format check-lints check-proto check-dependencies check-compose ## formatting, lints, contract, licences
