@@ -10,20 +10,15 @@ pub use output::{Output, OutputChunk};
 
 use crate::{LogError, nats::REQUEST_TIMEOUT};
 use async_nats::jetstream::{
-    consumer::{AckPolicy, DeliverPolicy, pull},
+    consumer::{AckPolicy, pull},
     stream::Stream,
 };
 use std::time::Duration;
 
-/// Messages of one subject from a sequence on, and those to come. It ends with its first error.
-async fn messages<I>(stream: &Stream<I>, subject: &str, from: u64) -> Result<(u64, pull::Stream), LogError> {
+/// All messages of one subject, and those to come. It ends with its first error.
+async fn messages<I>(stream: &Stream<I>, subject: &str) -> Result<(u64, pull::Stream), LogError> {
     let config = pull::Config {
         filter_subject: subject.to_owned(),
-        deliver_policy: if from == 0 {
-            DeliverPolicy::All
-        } else {
-            DeliverPolicy::ByStartSequence { start_sequence: from }
-        },
         ack_policy: AckPolicy::None,
         memory_storage: true,
         num_replicas: 1,

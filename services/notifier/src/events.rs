@@ -152,10 +152,8 @@ impl Image {
                 // What was pushed to another registry is not in this one.
                 self.published
                     .take_if(|content| content.name.registry != self.name.registry);
-                let stays = |content: &Content| content.name.repository() == self.name.repository();
                 // Else only once it can be pulled there.
-                let at_once = self.published.as_ref().is_none_or(stays);
-                (at_once && self.told != self.name).then(|| self.renamed())
+                (self.published.is_none() && self.told != self.name).then(|| self.renamed())
             }
             ImageEvent::Described(event) => {
                 let data = self.named().with("description", event.description).with("actor", actor);

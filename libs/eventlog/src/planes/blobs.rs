@@ -137,7 +137,7 @@ impl Blobs {
     pub async fn list(&self) -> Result<Vec<Stored>, LogError> {
         let stream = self.stream().await?;
         let subject = format!("$O.{CONTEXTS}.M.>");
-        let (mut pending, mut messages) = super::messages(&stream, &subject, 0).await?;
+        let (mut pending, mut messages) = super::messages(&stream, &subject).await?;
         let mut all = Vec::new();
         while pending > 0 {
             let next = timeout(REQUEST_TIMEOUT, messages.next())

@@ -71,7 +71,7 @@ impl Output {
             .get_stream_no_info(OUTPUT)
             .await
             .map_err(LogError::unavailable)?;
-        let (pending, messages) = messages(&stream, &subject(build), 0).await?;
+        let (pending, messages) = messages(&stream, &subject(build)).await?;
         let chunks = messages.map(|message| chunk(&message.map_err(LogError::unavailable)?));
         let chunks = if follow {
             chunks.boxed()

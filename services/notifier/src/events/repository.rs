@@ -47,7 +47,7 @@ impl Image {
                 }
                 RepositoryEvent::Relocated(event) => {
                     let name = name(event.name.as_ref());
-                    let is_current = name.repository() == self.name.repository();
+                    let is_current = name == self.name;
                     if let Some(content) = &mut self.published {
                         content.name = name;
                     }

@@ -183,9 +183,14 @@ fn a_rename_is_told_when_the_new_reference_can_be_pulled() {
     story.relocate("team/third");
     assert_snapshot!(story.told(), @r#"image.renamed {"name":"team/third","previousName":"team/first","actor":"ada"} /team/third@sha256:7"#);
 
-    // The repository is the same, so it can be pulled at once.
     story.rename("team/third", "team/third:2");
+    assert_eq!(story.told(), "");
+    story.relocate("team/third:2");
     assert_snapshot!(story.told(), @r#"image.renamed {"name":"team/third:2","previousName":"team/third","actor":"ada"} /team/third@sha256:7"#);
+
+    // There and back again, before anybody could know.
+    story.rename("team/third:2", "team/fourth");
+    story.rename("team/fourth", "team/third:2");
     story.relocate("team/third:2");
     assert_eq!(story.told(), "");
 }
