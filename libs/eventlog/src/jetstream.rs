@@ -11,7 +11,7 @@ use async_nats::{
     jetstream::{
         Message,
         consumer::{AckPolicy, DeliverPolicy, pull},
-        stream::{RawMessageErrorKind, Stream},
+        stream::{Info, RawMessageErrorKind, Stream},
     },
 };
 use async_trait::async_trait;
@@ -37,6 +37,9 @@ const RETRY_DELAY: Duration = Duration::from_millis(50);
 const OPEN_BATCHES: usize = 40;
 /// How old the knowledge of the log's size may be.
 const USAGE_AGE: Duration = Duration::from_secs(1);
+
+/// What an entry takes besides its bytes, roughly: subject, header, record.
+const OVERHEAD: usize = 128;
 
 const EXPECTED: &str = "Nats-Expected-Last-Subject-Sequence";
 const WRONG_LAST_SEQUENCE: [u64; 2] = [10071, 10164];
@@ -116,12 +119,16 @@ impl JetStreamLog {
             if entries.len() > 1 {
                 headers.insert("Nats-Batch-Commit", "1");
             }
-            match self
+            let lost = self.nats.lost();
+            let request = self
                 .nats
                 .client
-                .request_with_headers(subject, headers, entry.bytes.clone())
-                .await
-            {
+                .request_with_headers(subject, headers, entry.bytes.clone());
+            let answered = tokio::select! {
+                answered = request => answered,
+                () = lost => return Publish::Unknown(anyhow!("the connection was lost")),
+            };
+            match answered {
                 Ok(message) => answer = Ok(message.payload),
                 Err(error) if error.kind() == RequestErrorKind::NoResponders => {
                     return Publish::NotSent(error.into());
@@ -148,6 +155,25 @@ impl JetStreamLog {
         true
     }
 
+    /// Asks again when the connection breaks before the answer: what only reads may be repeated.
+    async fn ask<T, F: Future<Output = T>>(&self, question: impl Fn() -> F) -> Result<T, LogError> {
+        let deadline = Instant::now() + REQUEST_TIMEOUT;
+        while self.connected(deadline).await {
+            let lost = self.nats.lost();
+            tokio::select! {
+                answer = question() => return Ok(answer),
+                () = lost => (),
+            }
+        }
+        Err(LogError::unavailable(anyhow!("not connected")))
+    }
+
+    async fn info(&self) -> Result<Info, LogError> {
+        self.ask(|| self.stream.get_info())
+            .await?
+            .map_err(LogError::unavailable)
+    }
+
     /// After an ambiguous failure: is the stream's last entry the one that we wrote?
     async fn wrote(&self, entry: &Append) -> Result<Option<Position>, LogError> {
         let last = self.last(&entry.stream).await?;
@@ -159,7 +185,10 @@ impl JetStreamLog {
     /// Asked of the stream's leader, so that it is never behind.
     async fn last(&self, stream: &StreamId) -> Result<Option<(Position, Bytes)>, LogError> {
         let subject = format!("{SUBJECT}{stream}");
-        match self.stream.get_last_raw_message_by_subject(&subject).await {
+        match self
+            .ask(|| self.stream.get_last_raw_message_by_subject(&subject))
+            .await?
+        {
             Ok(message) => Ok(Some((Position(message.sequence), message.payload))),
             Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
             Err(error) => Err(LogError::unavailable(error)),
@@ -185,7 +214,10 @@ impl EventLog for JetStreamLog {
                 };
             let failure = if self.connected(deadline).await {
                 match self.publish(&entries).await {
-                    Publish::Stored(position) => return Ok(position),
+                    Publish::Stored(position) => {
+                        self.grew(&entries);
+                        return Ok(position);
+                    }
                     Publish::Rejected(error) if WRONG_LAST_SEQUENCE.contains(&error.err_code) => {
                         if unknown.is_none() {
                             return Err(AppendError::Conflict);
@@ -245,8 +277,7 @@ impl EventLog for JetStreamLog {
     }
 
     async fn head(&self) -> Result<Position, LogError> {
-        let info = self.stream.get_info().await.map_err(LogError::unavailable)?;
-        Ok(Position(info.state.last_sequence))
+        Ok(Position(self.info().await?.state.last_sequence))
     }
 
     /// A plain ephemeral consumer without acknowledgements: async-nats' ordered one stays silent for 15 s after
@@ -273,6 +304,7 @@ impl EventLog for JetStreamLog {
                 .await?;
             anyhow::Ok(messages)
         };
+        let lost = self.nats.lost();
         let deadline = tokio::time::Instant::now() + REQUEST_TIMEOUT * 2;
         let messages = timeout_at(deadline, opened)
             .await
@@ -292,9 +324,9 @@ impl EventLog for JetStreamLog {
             }
             entry
         };
-        Ok(messages
-            .map(move |message| message.map_err(LogError::unavailable).and_then(&mut checked))
-            .boxed())
+        let entries = messages.map(move |message| message.map_err(LogError::unavailable).and_then(&mut checked));
+        let end = async { Err(LogError::unavailable(anyhow!("the connection was lost"))) };
+        Ok(entries.take_until(lost).chain(futures::stream::once(end)).boxed())
     }
 
     async fn admit(&self) -> Result<(), LogError> {
@@ -307,13 +339,21 @@ impl EventLog for JetStreamLog {
 }
 
 impl JetStreamLog {
+    /// What is known of the log's size keeps up with what is written here.
+    fn grew(&self, entries: &[Append]) {
+        let bytes: usize = entries.iter().map(|entry| entry.bytes.len() + OVERHEAD).sum();
+        if let Some((_, used, _)) = &mut *self.usage.lock().unwrap_or_else(PoisonError::into_inner) {
+            *used += bytes as u64;
+        }
+    }
+
     /// Bytes used and allowed. A limit of zero is none.
     async fn usage(&self) -> Result<(u64, u64), LogError> {
         let known = *self.usage.lock().unwrap_or_else(PoisonError::into_inner);
         let (used, limit) = match known {
             Some((at, used, limit)) if at.elapsed() < USAGE_AGE => (used, limit),
             _ => {
-                let info = self.stream.get_info().await.map_err(LogError::unavailable)?;
+                let info = self.info().await?;
                 let (used, limit) = (info.state.bytes, info.config.max_bytes);
                 *self.usage.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), used, limit));
                 (used, limit)

@@ -4,6 +4,7 @@ use crate::{Blobs, Feed, JetStreamLog, Output};
 use anyhow::{Context as _, ensure};
 use async_nats::{
     ConnectOptions,
+    connection::State,
     jetstream::{
         self,
         context::ContextBuilder,
@@ -13,8 +14,10 @@ use async_nats::{
 };
 use std::{
     fmt::{Debug, Write as _},
+    sync::atomic::Ordering,
     time::Duration,
 };
+use tokio::time::sleep;
 
 pub(crate) const LOG: &str = "LOG";
 pub(crate) const OUTPUT: &str = "BUILDLOG";
@@ -23,6 +26,8 @@ pub(crate) const CONTEXTS: &str = "contexts";
 
 /// How long one request to the server may take before it counts as lost.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
+/// How often those who wait for an answer look whether the connection is still there.
+const PULSE: Duration = Duration::from_millis(50);
 const RECONNECT_DELAY: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Clone)]
@@ -94,6 +99,19 @@ impl Nats {
                 .context("the bucket for contexts can't be opened")?;
         }
         Ok(())
+    }
+
+    /// Ends when the connection that there is now is lost: what was asked on it gets no answer any more.
+    pub(crate) fn lost(&self) -> impl Future<Output = ()> + Send + 'static {
+        let (client, statistics) = (self.client.clone(), self.client.statistics());
+        let connects = statistics.connects.load(Ordering::Relaxed);
+        async move {
+            while client.connection_state() == State::Connected
+                && statistics.connects.load(Ordering::Relaxed) == connects
+            {
+                sleep(PULSE).await;
+            }
+        }
     }
 
     pub async fn log(&self) -> anyhow::Result<JetStreamLog> {

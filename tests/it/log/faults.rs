@@ -98,7 +98,7 @@ async fn what_is_acknowledged_is_in_the_log_once_however_often_the_server_is_kil
             over.clone(),
         ));
     }
-    kill_often(&mut server, counted, 6).await;
+    kill_often(&mut server, counted, 8).await;
     over.store(true, Ordering::SeqCst);
     let written: HashMap<String, u64> = writers.join_all().await.into_iter().collect();
     let head = log.head().await.unwrap().0;
@@ -146,7 +146,7 @@ async fn requests_that_are_repeated_until_they_succeed_take_effect_once() {
             done
         });
     }
-    kill_often(&mut server, counted, 5).await;
+    kill_often(&mut server, counted, 8).await;
     over.store(true, Ordering::SeqCst);
     let done: u64 = clients.join_all().await.into_iter().sum();
     let head = log.head().await.unwrap();
@@ -182,25 +182,28 @@ async fn without_a_server_a_command_is_refused_soon_and_nothing_was_changed() {
     let process = Process::start(log.clone(), folder.path()).await.unwrap();
     process.add("a", 1).await.unwrap();
     server.kill();
+    // The first may have left before the connection broke.
+    let first = request();
+    loop {
+        match process.add_as(&first, "a", 1).await {
+            Err(ExecuteError::Log(LogError::Unavailable(_))) => break,
+            Err(ExecuteError::Log(LogError::OutcomeUnknown(_))) => (),
+            answer => panic!("{answer:?}"),
+        }
+    }
     let asked = Instant::now();
     let calls = futures::future::join_all((0..20).map(|_| process.add("a", 1))).await;
     // Those that queue for one stream do not add up.
-    assert!(asked.elapsed() < Duration::from_secs(15), "{:?}", asked.elapsed());
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
     for call in calls {
         let error = call.unwrap_err();
-        assert!(
-            matches!(
-                error,
-                ExecuteError::Log(LogError::Unavailable(_)) | ExecuteError::Contended
-            ),
-            "{error:?}"
-        );
+        assert!(matches!(error, ExecuteError::Log(LogError::Unavailable(_))), "{error:?}");
     }
     server.restart().await.unwrap();
-    assert_eq!(log.head().await.unwrap(), Position(1));
     let back = Instant::now();
-    process.add("a", 1).await.unwrap();
+    process.add_as(&first, "a", 1).await.unwrap();
     assert!(back.elapsed() < BACK_WITHIN, "{:?}", back.elapsed());
+    assert_eq!(log.head().await.unwrap(), Position(2));
     process.end().await;
 }
 

@@ -267,7 +267,7 @@ async fn sixty_four_writers_of_two_processes_on_one_stream_all_get_through() {
             .fetch_one(process.view.rows())
             .await
             .unwrap();
-        assert_eq!(total, written as i64);
+        assert_eq!(total, i64::try_from(written).unwrap());
     }
 }
 

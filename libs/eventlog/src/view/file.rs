@@ -16,6 +16,11 @@ const SCHEMA: &str = "
     CREATE INDEX entry_stream ON entry (stream, position);
 ";
 const READERS_MAX: u32 = 4;
+/// Pages that gather in the write-ahead log before they go to their places. A view that grows back writes the same ones
+/// again and again: by default (1,000) every page would be written ten times.
+const CHECKPOINT_PAGES: &str = "8000";
+/// Kibibytes of pages that a writer keeps, as SQLite has it: enough for the inner pages of all indexes.
+const CACHE: &str = "-8000";
 /// Rows per statement that writes kept entries.
 const ROWS: usize = 200;
 
@@ -41,7 +46,10 @@ pub(super) fn readers(file: &Path) -> SqlitePool {
 pub(super) async fn open(view: &Opened) -> Result<(SqliteConnection, Position), ViewError> {
     let schema = format!("{SCHEMA}{}", view.projection.schema());
     let generation = generation(&schema, view.projection.keeps());
-    let create = options(&view.file).create_if_missing(true);
+    let create = options(&view.file)
+        .create_if_missing(true)
+        .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+        .pragma("cache_size", CACHE);
     let mut writer = SqliteConnection::connect_with(&create).await?;
     let found: i64 = sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut writer).await?;
     if found != generation {
