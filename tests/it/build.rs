@@ -5,6 +5,7 @@ mod journal;
 mod source;
 
 use proto::{
+    builder::v1::Build,
     catalog::v1::{AddMemberRequest, BuildOutcome, ImageStatus, Role},
     registry::v1::ListTagsRequest,
 };
@@ -117,7 +118,7 @@ async fn engine_a_failed_build_hides_nothing(shape: Shape) -> anyhow::Result<()>
     assert_eq!(tile.status(), ImageStatus::Modified);
     assert_eq!(tile.last_build.unwrap_or_default().outcome(), BuildOutcome::Failed);
     assert_eq!(ada.resolve(&image).await?, good);
-    let outcomes: Vec<BuildOutcome> = ada.journal(&image).await?.iter().map(|build| build.outcome()).collect();
+    let outcomes: Vec<BuildOutcome> = ada.journal(&image).await?.iter().map(Build::outcome).collect();
     assert_eq!(
         outcomes,
         [BuildOutcome::Failed, BuildOutcome::Failed, BuildOutcome::Succeeded]

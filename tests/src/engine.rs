@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use bollard::{
     Docker, body_full,
-    query_parameters::{CreateImageOptionsBuilder, RemoveImageOptionsBuilder},
+    query_parameters::{CreateImageOptionsBuilder, ListImagesOptions, RemoveImageOptionsBuilder},
 };
 use futures::TryStreamExt as _;
 use std::fs;
@@ -52,6 +52,21 @@ pub async fn busybox() -> anyhow::Result<&'static str> {
         .try_collect::<Vec<_>>()
         .await?;
     Ok(BUSYBOX)
+}
+
+/// Takes everything that was pushed to a registry out of the engine, whatever else it is called there.
+pub(crate) async fn forget(registry_host: &str) -> anyhow::Result<()> {
+    let docker = engine().await?;
+    let prefix = format!("{registry_host}/");
+    for image in docker.list_images(None::<ListImagesOptions>).await? {
+        let mut names = image.repo_tags.iter().chain(&image.repo_digests);
+        if names.any(|name| name.starts_with(&prefix)) {
+            let force = RemoveImageOptionsBuilder::default().force(true).build();
+            // Another test may have the same content under another name, and be faster.
+            let _ = docker.remove_image(&image.id, Some(force), None).await;
+        }
+    }
+    Ok(())
 }
 
 /// Pulls a reference by digest, as a node does, and takes it away again.

@@ -216,6 +216,20 @@ impl Platform {
     }
 }
 
+/// What it built is not left in the engine of the machine.
+impl Drop for Platform {
+    fn drop(&mut self) {
+        let host = self.registry_host();
+        let forgetting = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(crate::engine::forget(&host))
+        });
+        if let Ok(Err(error)) = forgetting.join() {
+            eprintln!("the engine was not cleaned: {error:#}");
+        }
+    }
+}
+
 async fn registry(folder: &Path, host: &str) -> anyhow::Result<Child> {
     let config = folder.join("registry.yml");
     let store = folder.join("registry");

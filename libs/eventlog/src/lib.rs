@@ -18,6 +18,6 @@ pub use execute::{Done, ExecuteError, Outcome, Request, Step, Writer, step};
 pub use jetstream::JetStreamLog;
 pub use log::{Append, AppendError, Entries, Entry, EventLog, LogError, Position, StreamId};
 pub use memory::MemoryLog;
-pub use nats::{ACCOUNTS, Account, Nats, NatsConfig, server_config};
+pub use nats::{ACCOUNTS, Account, Drifted, Nats, NatsConfig, server_config};
 pub use planes::{Blobs, Feed, FeedEvent, Output, OutputChunk, Stored};
 pub use view::{Behind, Projection, View, ViewError, ViewState, Views};

@@ -1,7 +1,7 @@
 //! The connection to NATS, every stream that Cooperage keeps there, and who may write to which.
 
 use crate::{Blobs, Feed, JetStreamLog, Output};
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use async_nats::{
     ConnectOptions,
     connection::State,
@@ -44,6 +44,14 @@ pub struct NatsConfig {
     pub output_bytes_max: i64,
 }
 
+/// Waiting does not help here.
+#[derive(Debug, thiserror::Error)]
+#[error("the stream {name} is not as this build and its settings expect, refusing to start: {drift}")]
+pub struct Drifted {
+    name: String,
+    drift: String,
+}
+
 #[derive(Clone)]
 pub struct Nats {
     pub(crate) client: async_nats::Client,
@@ -71,7 +79,7 @@ impl Nats {
         Ok(Self { client, context })
     }
 
-    /// Creates what is missing. A stream that is there with another configuration is an error, never replaced.
+    /// Creates what is missing. A stream that is there with another configuration is [`Drifted`], never replaced.
     pub async fn prepare(&self, config: &NatsConfig) -> anyhow::Result<()> {
         for wanted in streams(config) {
             let name = wanted.name.clone();
@@ -81,11 +89,10 @@ impl Nats {
                 .await
                 .with_context(|| format!("the stream {name} can't be opened"))?;
             let drift = drift(&stream.cached_info().config, &wanted);
-            ensure!(
-                drift.is_empty(),
-                "the stream {name} is not as this build and its settings expect, refusing to start: {}",
-                drift.join(", ")
-            );
+            if !drift.is_empty() {
+                let drift = drift.join(", ");
+                return Err(Drifted { name, drift }.into());
+            }
         }
         if self.context.get_object_store(CONTEXTS).await.is_err() {
             let bucket = object_store::Config {

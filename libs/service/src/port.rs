@@ -14,7 +14,7 @@ use axum::{
 };
 use eventlog::View;
 use serde::Serialize;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -84,7 +84,10 @@ async fn traced(request: Request, next: Next) -> Response {
         telemetry::adopt(&span, traceparent);
     }
     span.record("trace_id", telemetry::trace_id(&telemetry::traceparent_of(&span)));
-    next.run(request).instrument(span).await
+    let (path, began) = (request.uri().path().to_owned(), Instant::now());
+    let response = next.run(request).instrument(span).await;
+    telemetry::answered(path, began.elapsed());
+    response
 }
 
 async fn unknown(request: Request) -> Response {

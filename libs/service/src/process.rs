@@ -3,7 +3,7 @@
 use crate::{Config, auth::Verifier, port, telemetry::Telemetry};
 use access::{Access, AccessProjection};
 use anyhow::Context as _;
-use eventlog::{Clock, EventLog, Nats, NatsConfig, View, Views};
+use eventlog::{Clock, Drifted, EventLog, Nats, NatsConfig, View, Views};
 use futures::future::BoxFuture;
 use ids::Ulid;
 use std::{convert::Infallible, fs, path::Path, sync::Arc, time::Duration};
@@ -241,7 +241,7 @@ async fn connect(config: &Config, account: &str) -> anyhow::Result<Nats> {
             anyhow::Ok(connection)
         };
         match connected.await {
-            Err(error) if tokio::time::Instant::now() < patience => {
+            Err(error) if !error.is::<Drifted>() && tokio::time::Instant::now() < patience => {
                 tracing::debug!("waiting for NATS: {error:#}");
                 tokio::time::sleep(NATS_RETRY).await;
             }

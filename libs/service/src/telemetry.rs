@@ -3,14 +3,15 @@
 use crate::{Config, LogFormat};
 use anyhow::Context as _;
 use opentelemetry::{
-    global,
+    KeyValue, global,
+    metrics::Histogram,
     propagation::TextMapPropagator as _,
     trace::{TraceContextExt as _, TracerProvider as _},
 };
 use opentelemetry_sdk::{
     Resource, metrics::SdkMeterProvider, propagation::TraceContextPropagator, trace::SdkTracerProvider,
 };
-use std::{collections::HashMap, io::IsTerminal as _, time::Duration};
+use std::{collections::HashMap, io::IsTerminal as _, sync::LazyLock, time::Duration};
 use tracing::{Span, Subscriber};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::{
@@ -88,6 +89,32 @@ where
 {
     let spans = tracing_opentelemetry::layer().with_tracer(tracer.tracer("cooperage"));
     spans.with_filter(EnvFilter::new("info"))
+}
+
+/// Counts a call by its path, with the time until its answer began.
+pub(crate) fn answered(path: String, after: Duration) {
+    static CALLS: LazyLock<Histogram<f64>> = LazyLock::new(|| {
+        let histogram = global::meter("cooperage")
+            .f64_histogram("cooperage.call.duration")
+            .with_unit("s");
+        histogram
+            .with_description("from the first byte of a call to the first of its answer")
+            .build()
+    });
+    CALLS.record(after.as_secs_f64(), &[KeyValue::new("path", path)]);
+}
+
+/// Counts a build that ended, by how it ended, with the time that its attempt took.
+pub fn built(outcome: &'static str, after: Duration) {
+    static BUILDS: LazyLock<Histogram<f64>> = LazyLock::new(|| {
+        let histogram = global::meter("cooperage")
+            .f64_histogram("cooperage.build.duration")
+            .with_unit("s");
+        histogram
+            .with_description("one attempt, without its publication")
+            .build()
+    });
+    BUILDS.record(after.as_secs_f64(), &[KeyValue::new("outcome", outcome)]);
 }
 
 /// The current span as a W3C `traceparent`, or nothing.

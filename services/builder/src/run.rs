@@ -53,6 +53,17 @@ enum Ended {
     Lost(String),
 }
 
+impl Ended {
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Assembled(_) => "assembled",
+            Self::Failed(..) => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Lost(_) => "lost",
+        }
+    }
+}
+
 /// Runs an attempt. Whatever happens to it is in the log afterwards, or this process dies.
 pub(crate) async fn run(world: &World, writer: &Writer, job: Job, cancel: CancellationToken) {
     let span = tracing::info_span!("build", build = job.row.id, attempt = job.row.attempt + 1);
@@ -91,6 +102,7 @@ impl Attempt<'_> {
         let found = view::revision(&self.job.view, &row.image, Some(row.revision)).await;
         let spec = found.ok().flatten().map(|(_, spec)| spec).unwrap_or_default();
         let engine_version = &self.job.engine_version;
+        let began = Instant::now();
         self.command(BuildsCommand::Start {
             build: self.build(),
             attempt: self.number,
@@ -114,6 +126,7 @@ impl Attempt<'_> {
             ended = self.build_image(&spec, &mut log, &mut plain) => ended?,
             () = self.cancel.cancelled() => Ended::Cancelled,
         };
+        telemetry::built(ended.word(), began.elapsed());
         log.write(&plain.finish()).await?;
         self.end(ended, log, &plain).await
     }

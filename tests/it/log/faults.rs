@@ -197,7 +197,10 @@ async fn without_a_server_a_command_is_refused_soon_and_nothing_was_changed() {
     assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
     for call in calls {
         let error = call.unwrap_err();
-        assert!(matches!(error, ExecuteError::Log(LogError::Unavailable(_))), "{error:?}");
+        assert!(
+            matches!(error, ExecuteError::Log(LogError::Unavailable(_))),
+            "{error:?}"
+        );
     }
     server.restart().await.unwrap();
     let back = Instant::now();

@@ -62,7 +62,11 @@ impl Intruder {
 
     /// What the JetStream API answers.
     async fn ask(&self, subject: &str, body: serde_json::Value) -> serde_json::Value {
-        let answer = self.client.request(subject.to_owned(), body.to_string().into()).await.unwrap();
+        let answer = self
+            .client
+            .request(subject.to_owned(), body.to_string().into())
+            .await
+            .unwrap();
         serde_json::from_slice(&answer.payload).unwrap()
     }
 }
@@ -170,7 +174,11 @@ async fn nobody_makes_the_server_write_for_them() {
         ..Config::default()
     };
     let body = serde_json::to_string(&copying).unwrap();
-    builder.client.publish("$JS.API.STREAM.CREATE.COPY", body.into()).await.unwrap();
+    builder
+        .client
+        .publish("$JS.API.STREAM.CREATE.COPY", body.into())
+        .await
+        .unwrap();
     builder.is_refused("$JS.API.STREAM.CREATE.COPY").await;
 
     // A consumer that delivers there.
@@ -179,7 +187,11 @@ async fn nobody_makes_the_server_write_for_them() {
         ..push::Config::default()
     };
     let body = json!({ "stream_name": "BUILDLOG", "config": pushing, "action": "create" });
-    builder.client.publish("$JS.API.CONSUMER.CREATE.BUILDLOG", body.to_string().into()).await.unwrap();
+    builder
+        .client
+        .publish("$JS.API.CONSUMER.CREATE.BUILDLOG", body.to_string().into())
+        .await
+        .unwrap();
     builder.client.flush().await.unwrap();
     // Something of its own afterwards, so that the server has seen both.
     let ack = builder.ask("log.builds.x", json!("its own")).await;

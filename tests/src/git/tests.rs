@@ -228,9 +228,10 @@ async fn only_https_and_public_addresses_unless_configured() {
 async fn what_is_too_large_stops_at_the_limit() {
     let fetch = Fetch::new();
     // does not compress
-    let noise: String = (0..200_000_u64)
-        .map(|n| format!("{:x}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+    let numbers: Vec<u64> = (0..200_000)
+        .map(|n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15))
         .collect();
+    let noise = format!("{numbers:x?}");
     fetch.git.commit(&[("Dockerfile", "FROM scratch"), ("noise", &noise)]);
     let mut request = fetch.request(&fetch.git.url());
     request.limits.repository_bytes = 100_000;
