@@ -93,28 +93,18 @@ where
 
 /// Counts a call by its path, with the time until its answer began.
 pub(crate) fn answered(path: String, after: Duration) {
-    static CALLS: LazyLock<Histogram<f64>> = LazyLock::new(|| {
-        let histogram = global::meter("cooperage")
-            .f64_histogram("cooperage.call.duration")
-            .with_unit("s");
-        histogram
-            .with_description("from the first byte of a call to the first of its answer")
-            .build()
-    });
+    static CALLS: LazyLock<Histogram<f64>> = LazyLock::new(|| seconds("cooperage.call.duration"));
     CALLS.record(after.as_secs_f64(), &[KeyValue::new("path", path)]);
 }
 
-/// Counts a build that ended, by how it ended, with the time that its attempt took.
+/// Counts an attempt of a build by how it ended, with the time that it took until its publication.
 pub fn built(outcome: &'static str, after: Duration) {
-    static BUILDS: LazyLock<Histogram<f64>> = LazyLock::new(|| {
-        let histogram = global::meter("cooperage")
-            .f64_histogram("cooperage.build.duration")
-            .with_unit("s");
-        histogram
-            .with_description("one attempt, without its publication")
-            .build()
-    });
+    static BUILDS: LazyLock<Histogram<f64>> = LazyLock::new(|| seconds("cooperage.build.duration"));
     BUILDS.record(after.as_secs_f64(), &[KeyValue::new("outcome", outcome)]);
+}
+
+fn seconds(name: &'static str) -> Histogram<f64> {
+    global::meter("cooperage").f64_histogram(name).with_unit("s").build()
 }
 
 /// The current span as a W3C `traceparent`, or nothing.
