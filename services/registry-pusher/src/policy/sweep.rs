@@ -30,21 +30,32 @@ pub(super) async fn run(pusher: Pusher) -> anyhow::Result<()> {
 }
 
 async fn pass(pusher: &Pusher) -> anyhow::Result<()> {
-    // What tells whose a reference is: the artifact's name, or the build of an own tag.
+    let own = format!("{}/", pusher.world.config.registry.host);
+    // What tells whose a reference is: the artifact's name, or the build of an own tag. Engines are shared with others.
     let mut candidates: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for reference in pusher.engine.references().await? {
-        let build = reference.rsplit_once(':').and_then(|(_, tag)| build_of(tag));
-        let key = build.map_or_else(|| reference.clone(), |build| build.to_string());
+        let tag = reference
+            .rsplit_once(':')
+            .filter(|_| reference.starts_with(&own))
+            .map(|(_, tag)| tag);
+        let key = tag
+            .and_then(build_of)
+            .map_or_else(|| reference.clone(), |build| build.to_string());
         candidates.entry(key).or_default().push(reference);
     }
-    let kept = i64::try_from((ARTIFACT_KEPT + GRACE).as_millis())?;
     let now_ms = pusher.world.clock.now_ms();
-    let refused_before_ms = now_ms - kept;
+    let refused_before_ms = now_ms - i64::try_from((ARTIFACT_KEPT + GRACE).as_millis())?;
     let committed_before_ms = now_ms - i64::try_from(COMMITTED_KEPT.as_millis())?;
     let keys: BTreeSet<String> = candidates.keys().cloned().collect();
     for key in view::over(&pusher.view, &keys, committed_before_ms, refused_before_ms).await? {
         for reference in candidates.remove(&key).unwrap_or_default() {
-            pusher.engine.forget(&reference).await?;
+            // One may be in use; the others are not.
+            if let Err(error) = pusher.engine.forget(&reference).await {
+                tracing::info!(
+                    error = &error as &dyn std::error::Error,
+                    "{reference} stays in the engine for now"
+                );
+            }
         }
     }
     Ok(())

@@ -39,7 +39,7 @@ fn committed(events: &[RepositoryEvent]) -> Vec<String> {
 
 // covers R5, R39, R40, R41, R47, R50, R60, R78, R110
 #[tokio::test]
-async fn engine_image_is_published_renamed_and_purged() {
+async fn engine_image_is_published_and_answered_for() {
     let platform = Platform::start().await;
     let (path, host) = (platform.path.clone(), platform.registry.host().to_owned());
     let artifact = TestImage::build(format!("{path}:artifact"), "content").await.name;
@@ -49,12 +49,16 @@ async fn engine_image_is_published_renamed_and_purged() {
             let build = platform.assemble(1, 3, &artifact).await;
             let (events, at) = platform.until(is_placed).await;
             let digest = committed(&events).pop().expect("it was committed");
-            assert_eq!(registry.digest(&path, "latest").await.unwrap(), Some(digest.clone()));
-            assert_eq!(registry.digest(&path, "v1").await.unwrap(), Some(digest.clone()));
+            for tag in ["latest", "v1"] {
+                assert_eq!(
+                    registry.digest(&path, tag).await.unwrap(),
+                    Some(digest.clone()),
+                    "{tag}"
+                );
+            }
             let log = platform.output(build).await;
             assert!(log.ends_with(&format!("{host}/{path}@{digest}\n")), "{log}");
 
-            let pull = format!("{host}/{path}@{digest}");
             for (image, reference) in [
                 (path.clone(), ""),
                 (platform.image.to_string(), "v1"),
@@ -65,7 +69,11 @@ async fn engine_image_is_published_renamed_and_purged() {
                     .resolve_reference(platform.call(at, resolve(&image, reference)))
                     .await
                     .unwrap();
-                assert_eq!(resolved.get_ref().reference, pull, "{image} {reference}");
+                assert_eq!(
+                    resolved.get_ref().reference,
+                    format!("{host}/{path}@{digest}"),
+                    "{image} {reference}"
+                );
                 assert_eq!(resolved.get_ref().platform, "linux/amd64");
             }
             let absent = api
@@ -73,7 +81,7 @@ async fn engine_image_is_published_renamed_and_purged() {
                 .await
                 .unwrap_err();
             assert_eq!(
-                (absent.code(), reason(&absent).as_str()),
+                (absent.code(), &*reason(&absent)),
                 (Code::FailedPrecondition, "NOT_PUBLISHED")
             );
             let list = ListTagsRequest {
@@ -109,8 +117,30 @@ async fn engine_image_is_published_renamed_and_purged() {
             );
             assert_eq!(inspected.size_bytes, first.tags[0].size_bytes);
             assert!(inspected.created.is_some());
+        })
+        .await;
+    platform.clean().await;
+}
 
-            let renamed = format!("{path}-new");
+// covers R5, R50
+#[tokio::test]
+async fn engine_image_follows_its_name_and_goes_with_it() {
+    let platform = Platform::start().await;
+    let (path, host) = (platform.path.clone(), platform.registry.host().to_owned());
+    let renamed = format!("{path}-new");
+    let artifact = TestImage::build(format!("{path}:artifact"), "content").await.name;
+    let registry = platform.registry.client();
+    let absent = async |path: &str, digest: &str| {
+        assert_eq!(registry.tags(path).await.unwrap(), [""; 0]);
+        assert_eq!(registry.digest(path, digest).await.unwrap(), None);
+    };
+    platform
+        .during(async |mut api| {
+            platform.assemble(1, 3, &artifact).await;
+            let digest = committed(&platform.until(is_placed).await.0)
+                .pop()
+                .expect("it was committed");
+
             let rename = ImageEvent::Renamed(ImageRenamed {
                 from: Some(Platform::name(&path, "latest")),
                 to: Some(Platform::name(&renamed, "stable")),
@@ -119,8 +149,7 @@ async fn engine_image_is_published_renamed_and_purged() {
             let (_, at) = platform
                 .until(|event| matches!(event, RepositoryEvent::Released(_)))
                 .await;
-            assert_eq!(registry.tags(&path).await.unwrap(), [""; 0]);
-            assert_eq!(registry.digest(&path, &digest).await.unwrap(), None);
+            absent(&path, &digest).await;
             for tag in ["latest", "v1", "stable"] {
                 assert_eq!(
                     registry.digest(&renamed, tag).await.unwrap(),
@@ -134,20 +163,17 @@ async fn engine_image_is_published_renamed_and_purged() {
                 .unwrap();
             assert_eq!(resolved.get_ref().reference, format!("{host}/{renamed}@{digest}"));
 
-            let delete = ImageEvent::Deleted(ImageDeleted {
-                purge: true,
-                name: Some(Platform::name(&renamed, "stable")),
-            });
-            platform.write_image(&delete).await;
-            let is_new =
-                |event: &RepositoryEvent| matches!(event, RepositoryEvent::Released(event) if event.path == renamed);
-            platform.until(is_new).await;
-            assert_eq!(registry.tags(&renamed).await.unwrap(), [""; 0]);
-            assert_eq!(registry.digest(&renamed, &digest).await.unwrap(), None);
+            let name = Some(Platform::name(&renamed, "stable"));
+            platform
+                .write_image(&ImageEvent::Deleted(ImageDeleted { purge: true, name }))
+                .await;
+            platform
+                .until(|event| matches!(event, RepositoryEvent::Released(event) if event.path == renamed))
+                .await;
+            absent(&renamed, &digest).await;
         })
         .await;
-    let left = Engine::new("").references().await.unwrap();
-    assert!(!left.iter().any(|reference| reference.contains(&path)), "{left:?}");
+    platform.clean().await;
 }
 
 // covers E4
@@ -262,12 +288,7 @@ async fn engine_push_goes_on_after_a_restart_and_is_committed_once() {
     assert_eq!(committed(&events).len(), 1, "{events:?}");
     let again = platform.during(async |_| platform.until(is_placed).await).await;
     assert_eq!(again.0, events, "a start on what is done writes nothing");
-    // What was not forgotten in time is swept up.
-    let swept = async {
-        let is_left = |reference: &String| reference.contains(&platform.path);
-        while Engine::new("").references().await.unwrap().iter().any(is_left) {}
-    };
-    platform.during(async |_| swept.await).await;
+    platform.clean().await;
 }
 
 // covers E5

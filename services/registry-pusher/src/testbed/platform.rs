@@ -13,7 +13,7 @@ use proto::{
     events::{BuildsEvent, ImageEvent, RepositoryEvent, WorkspaceEvent},
     registry::v1::registry_service_client::RegistryServiceClient,
 };
-use service::{Config, auth::LocalKey};
+use service::{Config, Ids, auth::LocalKey};
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::watch};
@@ -29,6 +29,7 @@ pub(crate) struct Platform {
     builder: JetStreamLog,
     data: TempDir,
     token: String,
+    salt: u128,
     pub(crate) image: ImageId,
     pub(crate) path: String,
 }
@@ -45,6 +46,7 @@ impl Platform {
             token: key
                 .sign("ada", false, Duration::from_mins(10), &Clock::system())
                 .unwrap(),
+            salt: Ids::random().next().into(),
             image: ImageId::from_ulid(Ulid::from(1u128)),
             path: registry.unique(),
             registry,
@@ -108,7 +110,8 @@ impl Platform {
 
     /// A build of a revision, up to where the engine has its image.
     pub(crate) async fn assemble(&self, number: u64, revision: u32, artifact: &str) -> BuildId {
-        let build = BuildId::from_ulid(Ulid::from(u128::from(number)));
+        // Other tests use the same engine.
+        let build = BuildId::from_ulid(Ulid::from(self.salt + u128::from(number)));
         self.queue(build, revision).await;
         let assembled = BuildsEvent::Assembled(BuildAssembled {
             build: Some(build),
