@@ -4,3 +4,4 @@
 mod build;
 mod events;
 mod log;
+mod tidy;

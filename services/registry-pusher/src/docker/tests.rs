@@ -1,3 +1,5 @@
+//! The engine as this service uses it: pushes to a real registry, and what its errors say.
+
 use super::*;
 use crate::testbed::{TestImage, TestRegistry};
 use futures::TryStreamExt as _;

@@ -1,3 +1,5 @@
+//! The registry as this service uses it: manifests, tags, mounts, on a real one.
+
 use super::{manifest::ATTESTATION, *};
 use crate::{
     docker::{Engine, Pushing},

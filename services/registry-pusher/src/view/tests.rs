@@ -1,3 +1,5 @@
+//! The view as a function of the log, and the indices that its queries need.
+
 use super::*;
 use aggregate::Event as _;
 use eventlog::{Envelope, Position, StreamId};
