@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 mod build;
+mod catalog;
 mod events;
+mod faults;
 mod log;
 mod tidy;

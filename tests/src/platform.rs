@@ -192,6 +192,28 @@ impl Platform {
         }
     }
 
+    /// Asks the processes with services to end, and waits for that.
+    pub fn stop(&mut self) -> anyhow::Result<()> {
+        let children: Vec<&mut Option<Child>> = match &mut self.parts {
+            Parts::One(child) => vec![child],
+            Parts::Many(many) => many.services.values_mut().map(|(_, child)| child).collect(),
+        };
+        for child in children {
+            if let Some(mut child) = child.take() {
+                child.stop()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The data folder of each process.
+    pub fn data_folders(&self) -> Vec<PathBuf> {
+        match &self.parts {
+            Parts::One(_) => vec![self.data()],
+            Parts::Many(_) => SERVICES.iter().map(|(name, _)| self.data().join(name)).collect(),
+        }
+    }
+
     /// The process of `cooper up`, or of one service.
     pub fn child(&self, service: &str) -> Option<&Child> {
         match &self.parts {
