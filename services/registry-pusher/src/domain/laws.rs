@@ -151,6 +151,10 @@ proptest! {
         prop_assert_eq!(committed, is_open && !cancel_first);
     }
 
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
     #[test]
     fn a_repeated_request_answers_its_position_and_writes_nothing(
         commands in vec(commands(), 1..12),

@@ -236,7 +236,11 @@ impl Publication<'_> {
         let refuse = Command::Refuse {
             build: self.assembled.build,
             attempt: self.assembled.attempt,
-            cause: trouble.to_string(),
+            cause: if retryable {
+                format!("{trouble}, retry the push when that is mended")
+            } else {
+                trouble.to_string()
+            },
             retryable,
         };
         let done = self.execute(refuse).await?;

@@ -233,6 +233,25 @@ async fn engine_push_is_stopped_in_the_middle() {
     assert!(!left.iter().any(|reference| reference.contains(&path)), "{left:?}");
 }
 
+// covers E2
+#[tokio::test]
+async fn engine_push_waits_for_a_registry_that_is_away() {
+    let mut platform = Platform::start().await;
+    let artifact = TestImage::build(format!("{}:artifact", platform.path), "content")
+        .await
+        .name;
+    platform.registry.kill();
+    let build = platform.assemble(1, 1, &artifact).await;
+    let is_told = async |platform: &Platform| {
+        while !platform.output(build).await.contains("trying again in 1 s") {}
+    };
+    platform.during(async |_| is_told(&platform).await).await;
+    platform.registry.restart();
+    let (events, _) = platform.during(async |_| platform.until(is_placed).await).await;
+    assert_eq!(committed(&events).len(), 1, "{events:?}");
+    platform.clean().await;
+}
+
 #[tokio::test]
 async fn engine_without_the_image_is_said_so_and_nothing_is_retried() {
     let platform = Platform::start().await;

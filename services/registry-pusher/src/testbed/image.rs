@@ -15,8 +15,10 @@ impl TestImage {
     pub(crate) async fn build(name: String, content: &str) -> Self {
         let dockerfile = "FROM scratch\nCOPY file /file\nCOPY file /again\nENV GREETING=hello PATH=/bin\nWORKDIR /srv\n\
              USER 1000:1000\nEXPOSE 8080/tcp\nLABEL team=blue\nENTRYPOINT [\"/file\"]\nCMD [\"--help\"]\n";
+        // Of its own: an engine may take an image away that is built and removed at the same moment.
+        let content = format!("{name}\n{content}");
         let mut context = tar::Builder::new(Vec::new());
-        for (path, bytes) in [("Dockerfile", dockerfile), ("file", content)] {
+        for (path, bytes) in [("Dockerfile", dockerfile), ("file", &content)] {
             let mut header = tar::Header::new_gnu();
             header.set_size(bytes.len() as u64);
             header.set_mode(0o644);

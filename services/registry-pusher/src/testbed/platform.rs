@@ -27,6 +27,7 @@ pub(crate) struct Platform {
     nats: TestNats,
     catalog: JetStreamLog,
     builder: JetStreamLog,
+    output: Output,
     data: TempDir,
     token: String,
     salt: u128,
@@ -40,9 +41,11 @@ impl Platform {
         let (registry, nats) = (TestRegistry::start(), TestNats::start());
         let data = tempfile::tempdir().unwrap();
         let key = LocalKey::open(data.path()).unwrap();
+        let builder = nats.connect("builder").await;
         let platform = Self {
             catalog: nats.connect("catalog").await.log().await.unwrap(),
-            builder: nats.connect("builder").await.log().await.unwrap(),
+            builder: builder.log().await.unwrap(),
+            output: builder.output(),
             token: key
                 .sign("ada", false, Duration::from_mins(10), &Clock::system())
                 .unwrap(),
@@ -206,9 +209,8 @@ impl Platform {
     }
 
     pub(crate) async fn output(&self, build: BuildId) -> String {
-        let output: Output = self.nats.connect("builder").await.output();
         let mut text = String::new();
-        let mut chunks = output.read(build, 0, false).await.unwrap();
+        let mut chunks = self.output.read(build, 0, false).await.unwrap();
         while let Some(chunk) = chunks.next().await {
             text.push_str(std::str::from_utf8(&chunk.unwrap().text).unwrap());
         }

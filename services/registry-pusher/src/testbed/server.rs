@@ -51,28 +51,46 @@ impl Drop for Server {
 }
 
 pub(crate) struct TestRegistry {
-    server: Server,
+    server: Option<Server>,
     folder: TempDir,
+    host: String,
 }
 
 impl TestRegistry {
     pub(crate) fn start() -> Self {
         // The HTTP clients are built without a provider of their own; a second call changes nothing.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let folder = tempfile::tempdir().unwrap();
+        let mut registry = Self {
+            server: None,
+            folder: tempfile::tempdir().unwrap(),
+            host: "127.0.0.1:0".to_owned(),
+        };
+        registry.restart();
+        registry
+    }
+
+    /// On the address that it had, with what it had stored.
+    pub(crate) fn restart(&mut self) {
         let settings = format!(
-            "version: 0.1\nlog: {{level: info}}\nhttp: {{addr: \"127.0.0.1:0\"}}\n\
+            "version: 0.1\nlog: {{level: info}}\nhttp: {{addr: {:?}}}\n\
              storage: {{filesystem: {{rootdirectory: {:?}}}, delete: {{enabled: true}}}}\n",
-            folder.path().join("data")
+            self.host,
+            self.folder.path().join("data")
         );
-        let file = folder.path().join("registry.yml");
+        let file = self.folder.path().join("registry.yml");
         fs::write(&file, settings).unwrap();
         let server = Server::start(Command::new("docker-registry").arg("serve").arg(&file), "listening on ");
-        Self { server, folder }
+        self.host.clone_from(&server.address);
+        self.server = Some(server);
+    }
+
+    /// kill -9
+    pub(crate) fn kill(&mut self) {
+        self.server = None;
     }
 
     pub(crate) fn host(&self) -> &str {
-        &self.server.address
+        &self.host
     }
 
     pub(crate) fn client(&self) -> Registry {

@@ -152,6 +152,7 @@ async fn rows(entries: &[Entry], batch: usize) -> Vec<String> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
     fn rows_do_not_depend_on_how_entries_arrive(events in vec((0..2u64, 0..3u64, 0..16u8), 0..60)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
