@@ -7,8 +7,10 @@ mod rights;
 
 use aggregate::Event;
 use eventlog::{Append, Envelope, EventLog as _, Position, StreamId};
+use futures::StreamExt as _;
 use prost::Message as _;
 use proto::{catalog::v1::ImageName, events::RepositoryEvent, registry::v1::RepositoryReleased};
+use std::time::Duration;
 use tests::{Home, User};
 use tonic::Status;
 
@@ -70,6 +72,18 @@ impl Given {
             bytes: envelope.encode_to_vec().into(),
         };
         log.append(vec![append]).await.unwrap()
+    }
+
+    /// The same, and waits until the catalog has said that the name is free.
+    async fn freed(&self, image: &str, path: &str) -> Position {
+        let released = self.released(image, path).await;
+        let log = self.home.server.connect("notifier").await.unwrap().log().await.unwrap();
+        let mut entries = log.follow(released).await.unwrap();
+        let next = tokio::time::timeout(Duration::from_secs(20), entries.next()).await;
+        let next = next.expect("the name stays taken").unwrap().unwrap();
+        assert_eq!(next.stream.category, "name");
+        assert_eq!(next.envelope.cause(), released);
+        next.position
     }
 }
 

@@ -105,7 +105,8 @@ impl Client {
                 images.delete_image(request).await?.into_inner().position
             }
         };
-        Ok(self.user.saw(position))
+        self.user.saw(position);
+        Ok(position)
     }
 }
 

@@ -126,9 +126,7 @@ async fn a_name_that_was_renamed_away_is_free_only_when_its_content_is_gone() {
         let taken = user.image(workspace, "vision/old").await.unwrap_err();
         assert_eq!(reason(&taken), "NAME_TAKEN");
     }
-    let released = given.released(&image, "vision/old").await;
-    // The entry behind it says that the name is free.
-    bob.saw(released.0 + 1);
+    bob.saw(given.freed(&image, "vision/old").await.0);
     assert!(is_free(&bob, &elsewhere, "vision/old").await);
     bob.image(&elsewhere, "vision/old").await.unwrap();
     // A late word about the old content takes nothing from the new holder.
@@ -189,8 +187,7 @@ async fn a_purged_name_is_nobodys_until_its_content_is_gone() {
     let taken = given.ada.image(&given.workspace, "vision/tool").await.unwrap_err();
     assert_eq!(reason(&taken), "NAME_TAKEN");
     let (bob, elsewhere) = given.stranger("bob").await;
-    let released = given.released(&image, "vision/tool").await;
-    bob.saw(released.0 + 1);
+    bob.saw(given.freed(&image, "vision/tool").await.0);
     bob.image(&elsewhere, "vision/tool").await.unwrap();
 }
 
@@ -220,7 +217,7 @@ async fn a_name_that_can_t_be_is_refused_with_the_place() {
         let refused = refused(name).await;
         assert_eq!(refused.code(), Code::InvalidArgument, "{name}: {refused:?}");
         assert!(refused.message().contains(sentence), "{name}: {}", refused.message());
-        let violations = refused.get_details_bad_request().unwrap_or_default().field_violations;
+        let violations = refused.get_details_bad_request().unwrap().field_violations;
         assert_eq!(
             violations.first().map(|violation| violation.field.as_str()),
             Some("name"),

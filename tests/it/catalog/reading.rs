@@ -33,8 +33,8 @@ async fn one_reads_ones_own_writes() {
         describe(&given, &image, &text).await;
         let tile = given.ada.tile(&name).await.unwrap();
         assert_eq!(
-            (tile.description, tile.id, tile.status()),
-            (text, image, ImageStatus::NotBuilt)
+            (tile.status(), tile.description, tile.id),
+            (ImageStatus::NotBuilt, text, image)
         );
         let created = tile.created.unwrap();
         assert_eq!(created.actor, "ada");
