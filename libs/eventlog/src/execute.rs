@@ -16,7 +16,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use turns::Turns;
+use turns::{Turn, Turns};
 
 /// Two busy processes on one stream lose about every second race.
 const ATTEMPTS_MAX: usize = 16;
@@ -120,7 +120,8 @@ impl Writer {
     ) -> Result<Done<A>, ExecuteError> {
         let step = step::<A>(id, command);
         let stream = step.0.stream().clone();
-        let (position, outcome) = self.run(request, &[step]).await?;
+        // The turn is kept until the state is read, so that it is the one that this command led to.
+        let (position, outcome, _turn) = self.run(request, &[step]).await?;
         let mut fold = self.fold::<A>(&stream, Known::Cached).await?;
         if fold.version < position {
             // It fell out of the cache meanwhile, and the view does not have the new entry yet.
@@ -144,7 +145,7 @@ impl Writer {
         Ok(self.run(request, &steps).await?.0)
     }
 
-    async fn run(&self, request: &Request, steps: &[Step]) -> Result<(Position, Outcome), ExecuteError> {
+    async fn run(&self, request: &Request, steps: &[Step]) -> Result<(Position, Outcome, Turn), ExecuteError> {
         if !request.urgent {
             self.log.admit().await?;
         }
@@ -165,7 +166,7 @@ impl Writer {
                 judgements.push(step.0.judge(self, request, known).await?);
             }
             if let Some(position) = judgements.iter().filter_map(|judgement| judgement.known).max() {
-                return Ok((position, Outcome::Repeated));
+                return Ok((position, Outcome::Repeated, turn));
             }
             let stale = request
                 .expected
@@ -190,12 +191,12 @@ impl Writer {
                 let version = judgements.iter().map(|judgement| judgement.version).max();
                 let refusal = judgements.into_iter().find_map(|judgement| judgement.verdict.err());
                 return refusal.map_or_else(
-                    || Ok((version.unwrap_or_default(), Outcome::Unchanged)),
+                    || Ok((version.unwrap_or_default(), Outcome::Unchanged, turn)),
                     |refusal| Err(ExecuteError::Refused(refusal)),
                 );
             }
             if let Some(position) = self.append(request, steps, judgements).await? {
-                return Ok((position, Outcome::Written));
+                return Ok((position, Outcome::Written, turn));
             }
         }
         Err(ExecuteError::Contended)
@@ -219,19 +220,20 @@ impl Writer {
             }
             let following = count - appends.len() - 1;
             let envelope = Envelope::new(request, time_ms, following, events);
+            let behind = judgement.version;
             appends.push(Append {
                 stream: judgement.stream,
                 expected: judgement.version,
                 bytes: envelope.write()?,
             });
-            envelopes.push((step, envelope));
+            envelopes.push((step, behind, envelope));
         }
         match self.log.append(appends).await {
             Ok(position) => {
                 // The entries of a batch stand next to each other.
-                for (step, envelope) in &envelopes {
+                for (step, behind, envelope) in &envelopes {
                     let position = Position(position.0 - u64::from(envelope.following));
-                    step.0.written(self, position, envelope);
+                    step.0.written(self, *behind, position, envelope);
                 }
                 Ok(Some(position))
             }

@@ -111,6 +111,7 @@ pub async fn main(service: Service) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let (ready, _) = watch::channel(false);
     let services = [service];
+    let _lock = lock(&config.data)?;
     let served = async {
         let listener = bind(&config).await?;
         tokio::select! {
@@ -121,6 +122,17 @@ pub async fn main(service: Service) -> anyhow::Result<()> {
     let ended = served.await;
     telemetry.stop();
     ended
+}
+
+/// A worker is a data folder, and views have one writer: so a folder has one process.
+fn lock(data: &Path) -> anyhow::Result<fs::File> {
+    fs::create_dir_all(data).with_context(|| format!("the folder {} can't be made", data.display()))?;
+    let file = fs::File::create(data.join("lock"))?;
+    file.try_lock().with_context(|| {
+        let data = data.display();
+        format!("another process works in {data}, give each its own folder (COOPERAGE_DATA)")
+    })?;
+    Ok(file)
 }
 
 /// Runs services in this process until one fails or `stop` is cancelled. `ready` turns true when calls are answered.

@@ -93,6 +93,10 @@ impl Api {
                 build: Some(self.show(&row)),
             });
         }
+        if view::is_taken(&self.view, &build.to_string()).await? {
+            let sentence = "this id was used for a build of another image, make a new one";
+            return Err(invalid("request_id", sentence).into());
+        }
         let options = request.options.unwrap_or_default();
         if let Some(tag) = options.tags.iter().find(|tag| !access::is_tag(tag)) {
             return Err(invalid("options.tags", format!("`{tag}` is not a tag")).into());
@@ -112,7 +116,9 @@ impl Api {
             workspace: located.workspace,
             revision: current,
             options,
-            publication_open: newest.is_some_and(|row| row.stage() == Stage::Pushing),
+            published: newest
+                .filter(|row| row.stage() == Stage::Ended)
+                .and_then(|row| row.id.parse().ok()),
         };
         let done = self.writer.execute::<Builds>(&command, &located.image, queue).await?;
         self.world.reach(&self.view, done.position).await?;
@@ -159,7 +165,8 @@ impl Api {
         let located = self.world.access.any_image(&call.caller, &request.image).await?;
         let row = self.find(&located, &request.build).await?;
         let mut build = self.show(&row);
-        build.log_bytes = self.output.length(&row.id).await?.cast_signed();
+        // The journal answers also while the server with the logs does not.
+        build.log_bytes = self.output.length(&row.id).await.unwrap_or_default().cast_signed();
         Ok(GetBuildResponse { build: Some(build) })
     }
 

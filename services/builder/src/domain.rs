@@ -43,8 +43,8 @@ pub(crate) enum BuildsCommand {
         workspace: WorkspaceId,
         revision: u32,
         options: BuildOptions,
-        /// The newest build is assembled, and its publication has not ended as far as the view knows.
-        publication_open: bool,
+        /// The build whose publication has ended, as far as the view knows.
+        published: Option<BuildId>,
     },
     Start {
         build: BuildId,
@@ -145,12 +145,12 @@ impl Builds {
         workspace: WorkspaceId,
         revision: u32,
         options: BuildOptions,
-        publication_open: bool,
+        published: Option<BuildId>,
     ) -> Result<Vec<BuildsEvent>, BuildsRefused> {
         if let Some(last) = &self.last {
             let is_active = match last.stage {
                 Stage::Queued | Stage::Running => true,
-                Stage::Assembled => publication_open,
+                Stage::Assembled => published != Some(last.build),
                 Stage::Ended => false,
             };
             if is_active {
@@ -214,8 +214,8 @@ impl Aggregate for Builds {
                 workspace,
                 revision,
                 options,
-                publication_open,
-            } => self.queue(build, workspace, revision, options, publication_open),
+                published,
+            } => self.queue(build, workspace, revision, options, published),
             BuildsCommand::Start {
                 build,
                 attempt,

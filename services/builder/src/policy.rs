@@ -92,7 +92,7 @@ impl Builder {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let worker = self.worker()?;
         let mut engine = self.engine().await;
-        let mut reaped = false;
+        let (mut reaped, mut is_engine_reaped) = (false, false);
         let mut taken = Taken::new();
         let mut running: FuturesUnordered<BoxFuture<'_, String>> = FuturesUnordered::new();
         let mut changes = self.view.changes();
@@ -103,6 +103,9 @@ impl Builder {
             }
             if engine.is_none() {
                 engine = self.engine().await;
+            }
+            if let (true, false, Some(present)) = (reaped, is_engine_reaped, &engine) {
+                is_engine_reaped = self.reap_artifacts(present).await.inspect_err(warn).is_ok();
             }
             if let (true, Some(present)) = (reaped, &engine) {
                 let jobs = self.pass(worker, present, &mut taken).await;
@@ -189,9 +192,6 @@ impl Builder {
             fs::remove_dir_all(&work).with_context(|| format!("{} can't be emptied", work.display()))?;
         }
         fs::create_dir_all(&work).with_context(|| format!("{} can't be made", work.display()))?;
-        if let Some(engine) = self.engine().await {
-            self.reap_artifacts(&engine).await?;
-        }
         Ok(())
     }
 

@@ -10,6 +10,7 @@ use crate::{
     progress::Plain,
     view::{self, Row},
 };
+use anyhow::Context as _;
 use eventlog::{ExecuteError, LogError, View, Writer};
 use futures::StreamExt as _;
 use ids::{BuildId, ImageId, WorkerId};
@@ -27,6 +28,8 @@ use tracing::Instrument as _;
 
 /// How long the end of a build is tried to be written while the log is not reachable.
 const END_PATIENCE: Duration = Duration::from_mins(2);
+/// What can't be read now is not asked for again at once.
+const FAILED_DELAY: Duration = Duration::from_secs(1);
 const END_RETRY: Duration = Duration::from_millis(200);
 
 pub(crate) struct Job {
@@ -81,7 +84,10 @@ pub(crate) async fn run(world: &World, writer: &Writer, job: Job, cancel: Cancel
             Ok(()) => (),
             // Another worker was faster, or the build is over.
             Err(ExecuteError::Refused(refusal)) => tracing::debug!("build {build} is not ours: {refusal}"),
-            Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "build {build} can't go on"),
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "build {build} can't go on");
+                sleep(FAILED_DELAY).await;
+            }
         }
     }
     .instrument(span)
@@ -99,8 +105,15 @@ struct Attempt<'a> {
 impl Attempt<'_> {
     async fn run(&self) -> Result<(), ExecuteError> {
         let row = &self.job.row;
-        let found = view::revision(&self.job.view, &row.image, Some(row.revision)).await;
-        let spec = found.ok().flatten().map(|(_, spec)| spec).unwrap_or_default();
+        // What can't be read now is read at the next pass; the build stays queued.
+        let unread = |error: anyhow::Error| ExecuteError::Log(LogError::Unavailable(error));
+        let found = view::revision(&self.job.view, &row.image, Some(row.revision))
+            .await
+            .map_err(unread)?;
+        let (_, spec) = found.context("the saved revision is not in the view").map_err(unread)?;
+        let workspace = row.workspace.parse().unwrap_or_default();
+        let is_owner = self.world.access.is_owner(&row.requester, workspace).await;
+        let is_owner = is_owner.map_err(|denied| unread(denied.into()))?;
         let engine_version = &self.job.engine_version;
         let began = Instant::now();
         self.command(BuildsCommand::Start {
@@ -114,30 +127,30 @@ impl Attempt<'_> {
         .await?;
 
         let limit = self.world.config.builder.log_bytes_max;
-        let mut log = BuildLog::open(self.world.nats.output(), &row.id, limit).await?;
+        let mut log = BuildLog::open(self.world.nats.output(), &row.id, limit).await;
         let revision = row.revision;
         let number = self.number;
         log.write(&format!(
             "#0 building revision {revision} on engine {engine_version}, attempt {number}\n\n"
         ))
-        .await?;
+        .await;
         let mut plain = Plain::new();
-        let ended = tokio::select! {
-            ended = self.build_image(&spec, &mut log, &mut plain) => ended?,
-            () = self.cancel.cancelled() => Ended::Cancelled,
+        let ended = if is_owner {
+            tokio::select! {
+                ended = self.build_image(&spec, &mut log, &mut plain) => ended,
+                () = self.cancel.cancelled() => Ended::Cancelled,
+            }
+        } else {
+            let cause = format!("{} is not an owner of the workspace any more", row.requester);
+            Ended::Failed(BuildPhase::Queued, cause)
         };
         telemetry::built(ended.word(), began.elapsed());
-        log.write(&plain.finish()).await?;
+        log.write(&plain.finish()).await;
         self.end(ended, log, &plain).await
     }
 
-    async fn build_image(&self, spec: &BuildSpec, log: &mut BuildLog, plain: &mut Plain) -> Result<Ended, LogError> {
+    async fn build_image(&self, spec: &BuildSpec, log: &mut BuildLog, plain: &mut Plain) -> Ended {
         let row = &self.job.row;
-        let workspace = row.workspace.parse().unwrap_or_default();
-        if let Ok(false) = self.world.access.is_owner(&row.requester, workspace).await {
-            let cause = format!("{} is not an owner of the workspace any more", row.requester);
-            return Ok(Ended::Failed(BuildPhase::Queued, cause));
-        }
         let settings = &self.world.config.builder;
         let deadline = Instant::now() + Duration::from_secs(settings.build_minutes_max * 60);
         let idle = Duration::from_secs(settings.idle_minutes_max * 60);
@@ -149,9 +162,9 @@ impl Attempt<'_> {
         .await;
         let source = match opened {
             Ok(Ok(source)) => source,
-            Ok(Err(SourceError::Refused(cause))) => return Ok(Ended::Failed(BuildPhase::Fetching, cause)),
-            Ok(Err(SourceError::Log(error))) => return Err(error),
-            Err(_) => return Ok(Ended::Failed(BuildPhase::Fetching, self.too_long())),
+            Ok(Err(SourceError::Refused(cause))) => return Ended::Failed(BuildPhase::Fetching, cause),
+            Ok(Err(SourceError::Log(error))) => return Ended::Lost(error.to_string()),
+            Err(_) => return Ended::Failed(BuildPhase::Fetching, self.too_long()),
         };
         let Source { tar, commit, notices } = source;
         if let Some(commit) = commit {
@@ -164,11 +177,11 @@ impl Attempt<'_> {
             if let Err(error) = self.command(fetched).await {
                 tracing::warn!(error = &error as &dyn std::error::Error, "the commit was not recorded");
             }
-            log.write(&format!("#0 commit {commit}\n")).await?;
+            log.write(&format!("#0 commit {commit}\n")).await;
             for notice in notices {
-                log.write(&format!("#0 {notice}\n")).await?;
+                log.write(&format!("#0 {notice}\n")).await;
             }
-            log.write("\n").await?;
+            log.write("\n").await;
         }
 
         let artifact = self.artifact();
@@ -181,28 +194,28 @@ impl Attempt<'_> {
                 next = progress.next() => match next {
                     Some(Ok(Progress::Status(status))) => {
                         last_output = Instant::now();
-                        log.push(&plain.render(&status)).await?;
+                        log.push(&plain.render(&status)).await;
                     }
                     Some(Ok(Progress::Image(id))) => image = Some(id),
-                    Some(Err(error)) => return Ok(failed(&error)),
+                    Some(Err(error)) => return failed(&error),
                     None => break,
                 },
-                () = sleep_until(flush) => log.flush().await?,
-                () = sleep_until(deadline) => return Ok(Ended::Failed(BuildPhase::Building, self.too_long())),
+                () = sleep_until(flush) => log.flush().await,
+                () = sleep_until(deadline) => return Ended::Failed(BuildPhase::Building, self.too_long()),
                 () = sleep_until(last_output + idle) => {
                     let cause = format!("no output for {} minutes", settings.idle_minutes_max);
-                    return Ok(Ended::Failed(BuildPhase::Building, cause));
+                    return Ended::Failed(BuildPhase::Building, cause);
                 }
             }
         }
         let Some(engine_image_id) = image else {
-            return Ok(Ended::Lost("the engine ended the build without a result".to_owned()));
+            return Ended::Lost("the engine ended the build without a result".to_owned());
         };
         let (os, architecture) = match self.job.engine.image_platform(&artifact).await {
             Ok(platform) => platform,
-            Err(error) => return Ok(failed(&error)),
+            Err(error) => return failed(&error),
         };
-        Ok(Ended::Assembled(BuildAssembled {
+        Ended::Assembled(BuildAssembled {
             build: Some(self.build()),
             attempt: self.number,
             revision: row.revision,
@@ -213,7 +226,7 @@ impl Attempt<'_> {
             architecture,
             steps: vec![],
             tags: row.options.tags.clone(),
-        }))
+        })
     }
 
     async fn end(&self, ended: Ended, mut log: BuildLog, plain: &Plain) -> Result<(), ExecuteError> {
@@ -222,7 +235,7 @@ impl Attempt<'_> {
         let command = match ended {
             Ended::Assembled(assembled) => BuildsCommand::Assemble(BuildAssembled { steps, ..assembled }),
             Ended::Failed(phase, cause) => {
-                log.write(&format!("ERROR: {cause}\n")).await?;
+                log.write(&format!("ERROR: {cause}\n")).await;
                 BuildsCommand::Fail {
                     build,
                     attempt,
@@ -232,11 +245,11 @@ impl Attempt<'_> {
                 }
             }
             Ended::Cancelled => {
-                log.write("CANCELLED\n").await?;
+                log.write("CANCELLED\n").await;
                 BuildsCommand::Cancel { build }
             }
             Ended::Lost(cause) => {
-                log.write(&format!("LOST: {cause}\n")).await?;
+                log.write(&format!("LOST: {cause}\n")).await;
                 BuildsCommand::Lose {
                     build,
                     attempt,
@@ -245,7 +258,7 @@ impl Attempt<'_> {
                 }
             }
         };
-        log.close().await?;
+        log.close().await;
         let assembled = matches!(command, BuildsCommand::Assemble(_));
         match self.command(command).await {
             Err(ExecuteError::Refused(refusal))

@@ -6,7 +6,8 @@ mod queries;
 mod row;
 
 pub(crate) use queries::{
-    image_deleted, is_known_attempt, journal, needed_artifacts, newest, owned_by, revision, row, waiting_or_running,
+    image_deleted, is_known_attempt, is_taken, journal, needed_artifacts, newest, owned_by, revision, row,
+    waiting_or_running,
 };
 pub(crate) use row::{Row, Stage};
 
@@ -22,8 +23,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) struct BuilderProjection;
 
 const SCHEMA: &str = "
-    CREATE TABLE build (id TEXT PRIMARY KEY, image TEXT NOT NULL, queued_at INTEGER NOT NULL, stage INTEGER NOT NULL,
-        position INTEGER NOT NULL, row TEXT NOT NULL);
+    CREATE TABLE build (id TEXT NOT NULL, image TEXT NOT NULL, queued_at INTEGER NOT NULL, stage INTEGER NOT NULL,
+        position INTEGER NOT NULL, row TEXT NOT NULL, PRIMARY KEY (id, image));
     CREATE INDEX build_journal ON build (image, queued_at);
     CREATE INDEX build_active ON build (stage, queued_at) WHERE stage < 4;
 
@@ -159,14 +160,14 @@ impl Changes<'_> {
                 Either::Builds(entry, events) => {
                     for event in events {
                         if let Some(build) = row::build_of(event) {
-                            rows.entry(build.to_string()).or_default().builds(entry, event);
+                            rows.entry(key(entry, build)).or_default().builds(entry, event);
                         }
                     }
                 }
                 Either::Publications(entry, events) => {
                     for event in events {
                         if let Some(build) = row::published_build_of(event) {
-                            rows.entry(build.to_string()).or_default().publication(entry, event);
+                            rows.entry(key(entry, build)).or_default().publication(entry, event);
                         }
                     }
                 }
@@ -176,22 +177,29 @@ impl Changes<'_> {
     }
 }
 
+fn key(entry: &Entry, build: BuildId) -> Key {
+    (entry.stream.key.clone(), build.to_string())
+}
+
 enum Either<'a> {
     Builds(&'a Entry, &'a [BuildsEvent]),
     Publications(&'a Entry, &'a [RepositoryEvent]),
 }
 
-async fn load(view: &mut SqliteConnection, ids: &BTreeSet<String>) -> Result<BTreeMap<String, Row>, ViewError> {
-    let found: Vec<(String, String)> =
-        sqlx::query_as("SELECT id, row FROM build WHERE id IN (SELECT value FROM json_each(?))")
+/// An image and its build: an id is the client's, and two images may have been given the same.
+type Key = (String, String);
+
+async fn load(view: &mut SqliteConnection, ids: &BTreeSet<String>) -> Result<BTreeMap<Key, Row>, ViewError> {
+    let found: Vec<(String, String, String)> =
+        sqlx::query_as("SELECT image, id, row FROM build WHERE id IN (SELECT value FROM json_each(?))")
             .bind(serde_json::to_string(ids)?)
             .fetch_all(view)
             .await?;
-    let parse = |(id, row): (String, String)| Ok((id, serde_json::from_str(&row)?));
+    let parse = |(image, id, row): (String, String, String)| Ok(((image, id), serde_json::from_str(&row)?));
     found.into_iter().map(parse).collect()
 }
 
-async fn store_rows(view: &mut SqliteConnection, rows: &BTreeMap<String, Row>) -> Result<(), ViewError> {
+async fn store_rows(view: &mut SqliteConnection, rows: &BTreeMap<Key, Row>) -> Result<(), ViewError> {
     #[derive(Serialize)]
     struct Columns<'a> {
         id: &'a str,
@@ -202,10 +210,10 @@ async fn store_rows(view: &mut SqliteConnection, rows: &BTreeMap<String, Row>) -
         row: String,
     }
     let mut columns = Vec::with_capacity(rows.len());
-    for (id, row) in rows {
+    for ((image, id), row) in rows {
         columns.push(Columns {
             id,
-            image: &row.image,
+            image,
             queued_at: row.queued_at,
             stage: row.stage() as i32,
             position: row.position,
@@ -215,7 +223,7 @@ async fn store_rows(view: &mut SqliteConnection, rows: &BTreeMap<String, Row>) -
     sqlx::query(
         "INSERT INTO build SELECT value->>'id', value->>'image', value->>'queued_at', value->>'stage',
          value->>'position', value->>'row' FROM json_each(?) WHERE true
-         ON CONFLICT (id) DO UPDATE SET stage = excluded.stage, position = excluded.position, row = excluded.row",
+         ON CONFLICT (id, image) DO UPDATE SET stage = excluded.stage, position = excluded.position, row = excluded.row",
     )
     .bind(serde_json::to_string(&columns)?)
     .execute(view)

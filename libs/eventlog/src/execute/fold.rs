@@ -66,8 +66,8 @@ pub(super) struct Judgement {
 pub(super) trait Judge: Send + Sync {
     fn stream(&self) -> &StreamId;
     async fn judge(&self, writer: &Writer, request: &Request, known: Known) -> Result<Judgement, ExecuteError>;
-    /// Brings the cached fold up to an entry that was just written.
-    fn written(&self, writer: &Writer, position: Position, envelope: &Envelope);
+    /// Brings the cached fold up to an entry that was just written behind a version.
+    fn written(&self, writer: &Writer, behind: Position, position: Position, envelope: &Envelope);
 }
 
 pub(super) struct Typed<A: Aggregate> {
@@ -105,7 +105,7 @@ impl<A: Aggregate> Judge for Typed<A> {
         })
     }
 
-    fn written(&self, writer: &Writer, position: Position, envelope: &Envelope) {
+    fn written(&self, writer: &Writer, behind: Position, position: Position, envelope: &Envelope) {
         let events: Option<Vec<A::Event>> = envelope
             .events
             .iter()
@@ -114,6 +114,11 @@ impl<A: Aggregate> Judge for Typed<A> {
         let (Some(mut fold), Some(events)) = (writer.cached::<A>(&self.stream), events) else {
             return;
         };
+        if fold.version != behind {
+            // Put there by somebody who saw less: what lies between is not in it.
+            writer.folds().pop(&self.stream);
+            return;
+        }
         Arc::make_mut(&mut fold).entry(position, envelope, &events);
         writer.folds().put(self.stream.clone(), fold);
     }
@@ -141,7 +146,11 @@ impl Writer {
                 folded.entry(entry.position, &entry.envelope, &entry.events()?);
             }
         }
-        self.folds().put(stream.clone(), fold.clone());
+        // Another caller may have got further meanwhile.
+        let newer = self.cached::<A>(stream).filter(|cached| cached.version > fold.version);
+        if newer.is_none() {
+            self.folds().put(stream.clone(), fold.clone());
+        }
         Ok(fold)
     }
 }

@@ -2,12 +2,18 @@
 
 use super::Api;
 use crate::view::{self, Row, Stage};
-use access::Denied;
+use access::{Caller, Denied};
 use eventlog::{LogError, OutputChunk};
 use futures::{StreamExt as _, stream::BoxStream};
 use proto::builder::v1::{StreamLogRequest, StreamLogResponse, WatchBuildRequest, WatchBuildResponse};
 use service::Failure;
+use std::time::Duration;
+use tokio::time::{Instant, sleep, sleep_until};
 use tonic::{Request, Status};
+
+/// How often the rights of those who follow are looked at: a revoked one is cut within 5 s.
+const RIGHTS_EVERY: Duration = Duration::from_secs(2);
+const REOPEN_DELAY: Duration = Duration::from_millis(200);
 
 type Chunks = BoxStream<'static, Result<OutputChunk, LogError>>;
 
@@ -19,6 +25,7 @@ struct Reader {
     offset: u64,
     follow: bool,
     chunks: Option<Chunks>,
+    watch: Watch,
     /// How long the log is, once the build has ended.
     length: Option<u64>,
 }
@@ -38,6 +45,7 @@ impl Api {
             offset: u64::try_from(request.offset).unwrap_or_default(),
             follow: request.follow,
             chunks: None,
+            watch: Watch::new(self, call.caller),
             length: None,
         };
         let stop = self.world.stop.clone();
@@ -55,28 +63,29 @@ impl Api {
         let (call, request) = self.admit(request).await?;
         let located = self.world.access.any_image(&call.caller, &request.image).await?;
         let row = self.find(&located, &request.build).await?;
-        let start = (self.clone(), row, None);
+        let start = (Watch::new(self, call.caller), row, None);
         let stop = self.world.stop.clone();
-        let changes = futures::stream::try_unfold(start, |(api, row, shown): (Self, Row, Option<u64>)| async move {
-            let over = shown.is_some() && row.stage() == Stage::Ended;
-            if over {
-                return Ok::<_, Status>(None);
-            }
-            let row = match shown {
-                None => row,
-                Some(position) => {
-                    let changed = api.changed(&row.image, &row.id, position).await.map_err(Status::from)?;
-                    let Some(row) = changed else { return Ok(None) };
-                    row
+        let changes =
+            futures::stream::try_unfold(start, |(mut watch, row, shown): (Watch, Row, Option<u64>)| async move {
+                let over = shown.is_some() && row.stage() == Stage::Ended;
+                if over {
+                    return Ok::<_, Status>(None);
                 }
-            };
-            let response = WatchBuildResponse {
-                build: Some(api.show(&row)),
-                position: row.position,
-            };
-            let position = row.position;
-            Ok(Some((response, (api, row, Some(position)))))
-        });
+                let row = match shown {
+                    None => row,
+                    Some(position) => {
+                        let changed = watch.changed(&row, position).await.map_err(Status::from)?;
+                        let Some(row) = changed else { return Ok(None) };
+                        row
+                    }
+                };
+                let response = WatchBuildResponse {
+                    build: Some(watch.api.show(&row)),
+                    position: row.position,
+                };
+                let position = row.position;
+                Ok(Some((response, (watch, row, Some(position)))))
+            });
         Ok(changes.take_until(stop.cancelled_owned()).boxed())
     }
 
@@ -104,8 +113,17 @@ impl Reader {
             if self.length.is_some_and(|length| self.offset >= length) {
                 return Ok(None);
             }
+            self.watch.check(&self.image).await?;
             if self.chunks.is_none() {
-                self.chunks = Some(self.api.output.read(&self.build, self.offset, self.follow).await?);
+                match self.api.output.read(&self.build, self.offset, self.follow).await {
+                    Ok(chunks) => self.chunks = Some(chunks),
+                    // The server is away: whoever follows waits for it.
+                    Err(_) if self.follow => {
+                        sleep(REOPEN_DELAY).await;
+                        continue;
+                    }
+                    Err(error) => return Err(error.into()),
+                }
             }
             let Some(chunks) = &mut self.chunks else {
                 return Ok(None);
@@ -114,6 +132,7 @@ impl Reader {
                 let ended = ended(&self.api, &self.image, &self.build);
                 tokio::select! {
                     chunk = chunks.next() => chunk,
+                    () = self.watch.due() => continue,
                     ended = ended => {
                         ended?;
                         // Whoever ends a build has written its log before.
@@ -140,6 +159,46 @@ impl Reader {
                 Some(Err(error)) => return Err(error.into()),
             }
         }
+    }
+}
+
+/// Whether somebody may still see what they follow.
+struct Watch {
+    api: Api,
+    caller: Caller,
+    next: Instant,
+}
+
+impl Watch {
+    fn new(api: &Api, caller: Caller) -> Self {
+        Self {
+            api: api.clone(),
+            caller,
+            next: Instant::now() + RIGHTS_EVERY,
+        }
+    }
+
+    async fn due(&self) {
+        sleep_until(self.next).await;
+    }
+
+    /// The row once it is newer than a position. `None` when this process stops.
+    async fn changed(&mut self, row: &Row, than: u64) -> Result<Option<Row>, Failure> {
+        let api = self.api.clone();
+        loop {
+            tokio::select! {
+                changed = api.changed(&row.image, &row.id, than) => return changed,
+                () = self.due() => self.check(&row.image).await?,
+            }
+        }
+    }
+
+    async fn check(&mut self, image: &str) -> Result<(), Failure> {
+        if self.next <= Instant::now() {
+            self.api.world.access.any_image(&self.caller, image).await?;
+            self.next = Instant::now() + RIGHTS_EVERY;
+        }
+        Ok(())
     }
 }
 

@@ -15,7 +15,7 @@ fn queue(n: u128) -> BuildsCommand {
         workspace: WorkspaceId::default(),
         revision: 1,
         options: BuildOptions::default(),
-        publication_open: true,
+        published: None,
     }
 }
 
