@@ -18,6 +18,8 @@ use std::{
 
 /// How long a push may be silent. The engine reports while bytes move, and says when it waits to try again.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
+/// How long the engine may take to begin an answer.
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum EngineError {
@@ -98,6 +100,7 @@ impl Engine {
         // The client speaks a newer version than an engine may know.
         let docker = docker
             .map_err(EngineError::Unreachable)?
+            .with_timeout(TIMEOUT)
             .negotiate_version()
             .await
             .map_err(sorted)?;
@@ -111,19 +114,23 @@ impl Engine {
         sorted(error)
     }
 
-    /// Pushes an image of the engine as `repository:tag`. Dropping the stream stops the push.
-    pub(crate) async fn push(
-        &self,
-        artifact: &str,
-        repository: &str,
-        tag: &str,
-    ) -> Result<impl Stream<Item = Result<Pushing, EngineError>> + use<>, EngineError> {
+    /// Gives an image of the engine a second reference.
+    pub(crate) async fn tag(&self, artifact: &str, repository: &str, tag: &str) -> Result<(), EngineError> {
         let docker = self.connect().await?;
         let named = TagImageOptionsBuilder::default().repo(repository).tag(tag).build();
         docker
             .tag_image(artifact, Some(named))
             .await
-            .map_err(|error| self.failed(error))?;
+            .map_err(|error| self.failed(error))
+    }
+
+    /// Pushes `repository:tag`. Dropping the stream stops the push.
+    pub(crate) async fn push(
+        &self,
+        repository: &str,
+        tag: &str,
+    ) -> Result<impl Stream<Item = Result<Pushing, EngineError>> + use<>, EngineError> {
+        let docker = self.connect().await?;
         let options = PushImageOptionsBuilder::default().tag(tag).build();
         let messages = docker.push_image(repository, Some(options), None);
         let messages = tokio_stream::StreamExt::timeout(messages, IDLE_TIMEOUT);

@@ -223,7 +223,10 @@ impl Repository {
             });
         publication.stage = stage;
         if matches!(stage, Stage::Committed | Stage::Aborted) {
-            publication.tags.clear();
+            // Every build leaves one of these, so it is kept small.
+            publication.target = ImageName::default();
+            publication.tags = Vec::new();
+            publication.requester = String::new();
         }
     }
 }

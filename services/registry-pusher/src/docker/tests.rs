@@ -5,7 +5,8 @@ use crate::testbed::{TestImage, TestRegistry};
 use futures::TryStreamExt as _;
 
 async fn push(engine: &Engine, artifact: &str, repository: &str, tag: &str) -> Result<Vec<Pushing>, EngineError> {
-    engine.push(artifact, repository, tag).await?.try_collect().await
+    engine.tag(artifact, repository, tag).await?;
+    engine.push(repository, tag).await?.try_collect().await
 }
 
 fn digest(said: &[Pushing]) -> Option<&str> {

@@ -39,12 +39,15 @@ enum Trouble {
     Engine(#[from] EngineError),
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    #[error("the push was called off")]
+    Stopped,
 }
 
 impl Trouble {
     /// Whether waiting may help.
     fn may_pass(&self) -> bool {
         match self {
+            Self::Stopped => false,
             Self::Engine(error) => match error {
                 EngineError::Unreachable(_)
                 | EngineError::Lost
@@ -123,7 +126,7 @@ impl Publication<'_> {
     async fn carry_out(&self, stop: CancellationToken) -> anyhow::Result<()> {
         let mut journal = Journal::new(self.pusher.world.nats.output(), self.assembled.build);
         if self.assembled.doomed.is_some() {
-            return self.abort(None, journal).await;
+            return self.abort(&self.assembled.target(), journal).await;
         }
         let opened = self.execute(Command::Open(self.assembled.opened())).await?;
         let Some(target) = opened.state.target(self.assembled.build) else {
@@ -131,23 +134,23 @@ impl Publication<'_> {
             self.pusher.view.reach(opened.position, CATCH_UP).await?;
             return Ok(());
         };
-        let pushed = tokio::select! {
-            biased;
-            () = stop.cancelled() => None,
-            pushed = self.push(target, &mut journal) => Some(pushed),
-        };
-        match pushed {
-            Some(Ok(content)) => self.commit(target, content, journal).await,
-            Some(Err(trouble)) => self.refuse(target, &trouble, journal).await,
-            None => self.abort(Some(target), journal).await,
+        match self.push(target, &mut journal, &stop).await {
+            Ok(content) => self.commit(target, content, journal).await,
+            Err(Trouble::Stopped) => self.abort(target, journal).await,
+            Err(trouble) => self.refuse(target, &trouble, journal).await,
         }
     }
 
     /// Pushes, again and again while it may help.
-    async fn push(&self, target: &ImageName, journal: &mut Journal) -> Result<Content, Trouble> {
+    async fn push(
+        &self,
+        target: &ImageName,
+        journal: &mut Journal,
+        stop: &CancellationToken,
+    ) -> Result<Content, Trouble> {
         let mut waits = BACK_OFF.iter();
         loop {
-            let trouble = match self.attempt(target, journal).await {
+            let trouble = match self.attempt(target, journal, stop).await {
                 Ok(content) => return Ok(content),
                 Err(trouble) => self.diagnosed(target, trouble).await,
             };
@@ -161,7 +164,10 @@ impl Publication<'_> {
             );
             journal.line(&format!("{trouble}, trying again in {} s", wait.as_secs()));
             journal.flush().await;
-            sleep(*wait).await;
+            tokio::select! {
+                () = sleep(*wait) => (),
+                () = stop.cancelled() => return Err(Trouble::Stopped),
+            }
         }
     }
 
@@ -176,18 +182,24 @@ impl Publication<'_> {
         }
     }
 
-    async fn attempt(&self, target: &ImageName, journal: &mut Journal) -> Result<Content, Trouble> {
-        let repository = self.pusher.repository(&target.path);
-        let pushing = self
-            .pusher
-            .engine
-            .push(&self.assembled.artifact, &repository, &self.own_tag())
+    async fn attempt(
+        &self,
+        target: &ImageName,
+        journal: &mut Journal,
+        stop: &CancellationToken,
+    ) -> Result<Content, Trouble> {
+        let (engine, repository) = (&self.pusher.engine, self.pusher.repository(&target.path));
+        // Not stopped in the middle: the engine might still tag what was forgotten meanwhile.
+        engine
+            .tag(&self.assembled.artifact, &repository, &self.own_tag())
             .await?;
-        let mut pushing = pin!(pushing);
+        let mut pushing = pin!(engine.push(&repository, &self.own_tag()).await?);
         let mut digest = None;
         let mut told = Instant::now();
         loop {
             tokio::select! {
+                biased;
+                () = stop.cancelled() => return Err(Trouble::Stopped),
                 said = pushing.next() => match said.transpose()? {
                     Some(Pushing::Line(line)) => journal.line(&line),
                     Some(Pushing::Bytes(current, total)) => if told.elapsed() >= PROGRESS {
@@ -250,8 +262,7 @@ impl Publication<'_> {
     }
 
     /// The push was stopped before: once this is in the log, nothing of the build appears any more.
-    async fn abort(&self, target: Option<&ImageName>, mut journal: Journal) -> anyhow::Result<()> {
-        let target = target.unwrap_or(&self.assembled.name);
+    async fn abort(&self, target: &ImageName, mut journal: Journal) -> anyhow::Result<()> {
         self.withdraw(target).await;
         self.forget(target, true).await;
         journal.line("CANCELLED");

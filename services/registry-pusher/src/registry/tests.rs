@@ -10,14 +10,16 @@ use crate::{
 async fn publish(registry: &TestRegistry, path: &str, tag: &str, content: &str) -> String {
     let image = TestImage::build(format!("{}:{tag}", registry.unique()), content).await;
     let repository = format!("{}/{path}", registry.host());
-    let said: Vec<_> = Engine::new("")
-        .push(&image.name, &repository, tag)
+    let engine = Engine::new("");
+    engine.tag(&image.name, &repository, tag).await.unwrap();
+    let said: Vec<_> = engine
+        .push(&repository, tag)
         .await
         .unwrap()
         .try_collect()
         .await
         .unwrap();
-    Engine::new("").forget(&format!("{repository}:{tag}")).await.unwrap();
+    engine.forget(&format!("{repository}:{tag}")).await.unwrap();
     image.remove().await;
     let digest = said.into_iter().find_map(|said| match said {
         Pushing::Digest(digest) => Some(digest),

@@ -22,6 +22,8 @@ pub(crate) struct Assembled {
     pub(crate) os: String,
     pub(crate) architecture: String,
     extra_tags: Vec<String>,
+    /// Where its publication goes, once that is open.
+    target_path: Option<String>,
     /// Somebody wants it cancelled, or its image is gone: the entry that says so.
     pub(crate) doomed: Option<Position>,
     /// The entry that the next step follows from.
@@ -48,6 +50,7 @@ impl FromRow<'_, SqliteRow> for Assembled {
             artifact: row.try_get("artifact")?,
             os: row.try_get("os")?,
             architecture: row.try_get("architecture")?,
+            target_path: row.try_get("target_path")?,
             extra_tags: serde_json::from_str(&tags).unwrap_or_default(),
             doomed: row.try_get::<Option<i64>, _>("doomed")?.map(Position::from_i64),
             cause: Position::from_i64(row.try_get("cause")?),
@@ -75,6 +78,15 @@ fn named(row: &SqliteRow) -> sqlx::Result<ImageName> {
 }
 
 impl Assembled {
+    /// Where its push is on its way to, or would be.
+    pub(crate) fn target(&self) -> ImageName {
+        let path = self.target_path.clone().unwrap_or_else(|| self.name.path.clone());
+        ImageName {
+            path,
+            ..self.name.clone()
+        }
+    }
+
     /// The publication that this build would open now.
     pub(crate) fn opened(&self) -> PublicationOpened {
         let mut tags = vec![self.name.primary_tag.clone()];

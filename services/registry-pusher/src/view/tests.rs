@@ -2,7 +2,7 @@
 
 use super::*;
 use aggregate::Event as _;
-use eventlog::{Envelope, Position, StreamId};
+use eventlog::{Append, Envelope, EventLog, MemoryLog, Position, StreamId, View, Views};
 use ids::{BuildId, ImageId, Ulid, WorkspaceId};
 use proptest::{collection::vec, prelude::*};
 use prost::Message as _;
@@ -16,6 +16,9 @@ use proto::{
     },
 };
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 fn build(number: u64) -> BuildId {
     BuildId::from_ulid(Ulid::from(u128::from(number)))
@@ -75,6 +78,7 @@ fn repository_event(kind: u8, number: u64, here: &str, there: &str) -> Repositor
             build,
             target: Some(name(here)),
             engine: "local".to_owned(),
+            artifact: format!("artifact:{number}"),
             ..PublicationOpened::default()
         }),
         8 => RepositoryEvent::Committed(PublicationCommitted {
@@ -192,5 +196,83 @@ async fn what_is_looked_for_at_every_change_has_an_index() {
             .unwrap();
         let plan: Vec<String> = plan.iter().map(|row| row.get("detail")).collect();
         assert!(plan.iter().any(|step| step.contains(index)), "{plan:?}");
+    }
+}
+
+/// Asks a view that has these entries.
+async fn asked<T>(entries: Vec<Entry>, question: impl AsyncFnOnce(&View) -> T) -> T {
+    let folder = tempfile::tempdir().unwrap();
+    let log: Arc<dyn EventLog> = Arc::new(Arc::new(MemoryLog::default()));
+    let views = Views::new(folder.path());
+    let view = views.open(RepositoryProjection);
+    let mut head = Position::default();
+    for entry in entries {
+        let expected = log.version(&entry.stream).await.unwrap();
+        let append = Append {
+            stream: entry.stream,
+            expected,
+            bytes: entry.bytes,
+        };
+        head = log.append(vec![append]).await.unwrap();
+    }
+    let answered = async {
+        view.reach(head, Duration::from_secs(10)).await.unwrap();
+        question(&view).await
+    };
+    tokio::select! {
+        answer = answered => answer,
+        fed = views.run(log.clone(), watch::Sender::default(), CancellationToken::new()) => panic!("{fed:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_build_is_due_until_its_publication_ended() {
+    let all = [
+        entry(1, 0, 0, 0),
+        entry(2, 0, 2, 4),
+        entry(3, 0, 2, 5),
+        entry(4, 0, 2, 7),
+        entry(5, 0, 2, 8),
+    ];
+    for (count, is_due) in [(2, false), (3, true), (4, true), (5, false)] {
+        let due = asked(all[..count].to_vec(), async |view| due(view, "local").await.unwrap()).await;
+        assert_eq!(due.len(), usize::from(is_due), "after {count} entries");
+        if let Some(due) = due.first() {
+            assert_eq!(due.target().path, "team/0");
+            assert_eq!(
+                (&due.opened().tags[..], &*due.requester),
+                (&["latest".to_owned(), "v1".to_owned()][..], "ada")
+            );
+        }
+    }
+    let elsewhere = asked(all[..3].to_vec(), async |view| due(view, "other").await.unwrap().len()).await;
+    assert_eq!(elsewhere, 0, "another engine has it");
+    let mut cancelled = all[..4].to_vec();
+    cancelled.push(entry(5, 0, 2, 6));
+    let due = asked(cancelled, async |view| due(view, "local").await.unwrap()).await;
+    assert_eq!(due.first().and_then(|due| due.doomed), Some(Position(5)));
+}
+
+#[tokio::test]
+async fn what_an_engine_keeps_depends_on_how_the_publication_ended() {
+    // Ended at second 4: committed, aborted, refused for good.
+    for (kind, kept) in [(8, true), (9, false), (10, false)] {
+        let entries = vec![
+            entry(1, 0, 0, 0),
+            entry(2, 0, 2, 5),
+            entry(3, 0, 2, 7),
+            entry(4, 0, 2, kind),
+        ];
+        let known = BTreeSet::from(["artifact:2".to_owned(), build(2).to_string(), "else:1".to_owned()]);
+        let (soon, late) = asked(entries, async |view| {
+            (
+                over(view, &known, 4_000, 4_000).await.unwrap(),
+                over(view, &known, 4_001, 4_001).await.unwrap(),
+            )
+        })
+        .await;
+        let both = BTreeSet::from(["artifact:2".to_owned(), build(2).to_string()]);
+        assert_eq!(late, both);
+        assert_eq!(soon.is_empty(), kept);
     }
 }
