@@ -22,7 +22,12 @@ use child::Child;
 use clap::Args;
 use data::Data;
 use service::{Config, Service, auth::LocalKey, telemetry::Telemetry};
-use std::{convert::Infallible, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    convert::Infallible,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
@@ -124,9 +129,13 @@ async fn platform(output: &Output, config: Config, tour: bool, stop: Cancellatio
     let listener = service::bind(&config)
         .await
         .map_err(|error| Failure::new(Exit::NotNow, error.to_string()))?;
-    let address = listener
+    let mut address = listener
         .local_addr()
         .map_err(|error| ends(Exit::Internal)(error.into()))?;
+    if address.ip().is_unspecified() {
+        // Of all its addresses, the one for who is on this machine.
+        address.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
     let (mut children, config) = tokio::select! {
         started = Children::start(config, &data) => started?,
         () = stop.cancelled() => return Ok(()),

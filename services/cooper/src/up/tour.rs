@@ -58,13 +58,18 @@ async fn tour(output: &Output, guide: &Guide<'_>, files: &Files) -> Result<(), F
     let [context, changed, broken, mended] = [&context, &changed, &broken, &mended].map(String::as_str);
 
     guide.says("A workspace, and an image in it")?;
-    if guide.finds(&["workspace", "show", WORKSPACE]).await? {
+    if guide.asks(&["workspace", "show", WORKSPACE]).await?.is_some() {
         output.line(format!("The workspace {WORKSPACE} is there already."))?;
     } else {
         guide.cooper(&["workspace", "create", WORKSPACE]).await?;
     }
-    if guide.finds(&["image", "show", IMAGE]).await? {
+    if let Some(image) = guide.asks(&["image", "show", IMAGE]).await? {
         output.line(format!("The image {IMAGE} is there already."))?;
+        if image["activeBuild"].as_str().is_some_and(|build| !build.is_empty()) {
+            output.line("A build of a tour that was interrupted ends first.")?;
+            let ways = [Exit::Done, Exit::Failed];
+            guide.cooper_ends(&["image", "logs", "--follow", IMAGE], &ways).await?;
+        }
     } else {
         guide
             .cooper(&["image", "create", IMAGE, "--workspace", WORKSPACE])
@@ -97,7 +102,7 @@ async fn tour(output: &Output, guide: &Guide<'_>, files: &Files) -> Result<(), F
     guide
         .cooper(&["image", "save", IMAGE, "-f", broken, "-m", "a slip"])
         .await?;
-    guide.cooper_fails(&["image", "build", IMAGE]).await?;
+    guide.cooper_ends(&["image", "build", IMAGE], &[Exit::Failed]).await?;
     guide.cooper(&["image", "builds", IMAGE]).await?;
     guide.cooper(&["resolve", IMAGE]).await?;
 

@@ -6,10 +6,12 @@ use crate::{
     output::{Output, Tone},
 };
 use anyhow::Context as _;
+use nix::sys::signal::Signal;
 use std::{
     env, fs,
+    os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
-    process::{ExitStatus, Stdio},
+    process::{self, ExitStatus, Stdio},
 };
 use tokio::process::Command;
 
@@ -50,20 +52,15 @@ impl<'a> Guide<'a> {
 
     /// Runs a command that must succeed.
     pub(super) async fn cooper(&self, words: &[&str]) -> Result<(), Failure> {
-        self.types("cooper", words)?;
-        let status = self.run(self.command(words)).await?;
-        status
-            .success()
-            .then_some(())
-            .ok_or_else(|| stopped("cooper", words, status))
+        self.cooper_ends(words, &[Exit::Done]).await
     }
 
-    /// Runs a command that must find that the build fails.
-    pub(super) async fn cooper_fails(&self, words: &[&str]) -> Result<(), Failure> {
+    /// Runs a command that must end in one of these ways.
+    pub(super) async fn cooper_ends(&self, words: &[&str], ways: &[Exit]) -> Result<(), Failure> {
         self.types("cooper", words)?;
-        let status = self.run(self.command(words)).await?;
-        let is_as_it_should = status.code() == Some(i32::from(Exit::Failed as u8));
-        is_as_it_should
+        let status = on_our_terminal(self.command(words)).await?;
+        ways.iter()
+            .any(|way| is(status, *way))
             .then_some(())
             .ok_or_else(|| stopped("cooper", words, status))
     }
@@ -71,38 +68,25 @@ impl<'a> Guide<'a> {
     /// Runs a command for the line that it answers.
     pub(super) async fn cooper_answers(&self, words: &[&str]) -> Result<String, Failure> {
         self.types("cooper", words)?;
-        let mut command = self.command(words);
-        let ended = command
-            .stderr(Stdio::inherit())
-            .output()
-            .await
-            .context("it can't be started")
-            .map_err(ends(Exit::Internal))?;
+        let ended = heard(self.command(words).stderr(Stdio::inherit())).await?;
         let answer = String::from_utf8_lossy(&ended.stdout).trim().to_owned();
         self.output.line(&answer)?;
-        ended
-            .status
-            .success()
+        is(ended.status, Exit::Done)
             .then_some(answer)
             .ok_or_else(|| stopped("cooper", words, ended.status))
     }
 
-    /// Asks without a word whether there is something.
-    pub(super) async fn finds(&self, words: &[&str]) -> Result<bool, Failure> {
-        let mut command = self.command(words);
-        let ended = command
-            .output()
-            .await
-            .context("it can't be started")
-            .map_err(ends(Exit::Internal))?;
-        match ended.status.code() {
-            Some(0) => Ok(true),
-            Some(code) if code == i32::from(Exit::NotFound as u8) => Ok(false),
-            _ => {
-                self.output.aside(&ended.stderr);
-                Err(stopped("cooper", words, ended.status))
-            }
+    /// Asks without a word for something that may be there.
+    pub(super) async fn asks(&self, words: &[&str]) -> Result<Option<serde_json::Value>, Failure> {
+        let asked = heard(self.command(words).args(["--output", "json"])).await?;
+        if is(asked.status, Exit::Done) {
+            return Ok(serde_json::from_slice(&asked.stdout).ok());
         }
+        if is(asked.status, Exit::NotFound) {
+            return Ok(None);
+        }
+        self.output.aside(&asked.stderr);
+        Err(stopped("cooper", words, asked.status))
     }
 
     pub(super) async fn docker(&self, words: &[&str]) -> Result<(), Failure> {
@@ -115,7 +99,7 @@ impl<'a> Guide<'a> {
         if !self.place.engine.is_empty() {
             command.env("DOCKER_HOST", &self.place.engine);
         }
-        let status = self.run(command).await?;
+        let status = on_our_terminal(command).await?;
         status
             .success()
             .then_some(())
@@ -132,25 +116,41 @@ impl<'a> Guide<'a> {
         command
     }
 
-    /// On our own terminal, so that Ctrl-C is for both.
-    async fn run(&self, mut command: Command) -> Result<ExitStatus, Failure> {
-        let started = command.stdin(Stdio::null()).kill_on_drop(true).status();
-        let status = started
-            .await
-            .context("it can't be started")
-            .map_err(ends(Exit::Internal))?;
-        if status.code() == Some(i32::from(Exit::Interrupted as u8)) {
-            // We are told too, and stop everything.
-            std::future::pending::<()>().await;
-        }
-        Ok(status)
-    }
-
     fn types(&self, program: &str, words: &[&str]) -> Result<(), Failure> {
         let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
         let line = format!("$ {program} {}", words.join(" "));
         self.output.line(self.output.style.paint(Tone::Busy, &line))
     }
+}
+
+/// So that Ctrl-C is for both.
+async fn on_our_terminal(mut command: Command) -> Result<ExitStatus, Failure> {
+    let ended = command.stdin(Stdio::null()).kill_on_drop(true).status().await;
+    let status = ended
+        .context("a command can't be started")
+        .map_err(ends(Exit::Internal))?;
+    Ok(outlast_interrupt(status).await)
+}
+
+async fn heard(command: &mut Command) -> Result<process::Output, Failure> {
+    let ended = command.stdin(Stdio::null()).kill_on_drop(true).output().await;
+    let ended = ended
+        .context("a command can't be started")
+        .map_err(ends(Exit::Internal))?;
+    outlast_interrupt(ended.status).await;
+    Ok(ended)
+}
+
+/// Ctrl-C is for us, too: we stop everything, and who waits here with it.
+async fn outlast_interrupt(status: ExitStatus) -> ExitStatus {
+    if is(status, Exit::Interrupted) || status.signal() == Some(Signal::SIGINT as i32) {
+        std::future::pending::<()>().await;
+    }
+    status
+}
+
+fn is(status: ExitStatus, way: Exit) -> bool {
+    status.code() == Some(i32::from(way as u8))
 }
 
 fn stopped(program: &str, words: &[&str], status: ExitStatus) -> Failure {
