@@ -37,6 +37,8 @@ fn options(file: &Path) -> SqliteConnectOptions {
 pub(super) fn readers(file: &Path) -> SqlitePool {
     SqlitePoolOptions::new()
         .max_connections(READERS_MAX)
+        // A file does not go away as a server does, and asking costs each query a thread hop.
+        .test_before_acquire(false)
         .idle_timeout(None)
         .max_lifetime(None)
         .connect_lazy_with(options(file).read_only(true))

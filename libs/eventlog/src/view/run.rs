@@ -10,7 +10,7 @@ use std::{
 };
 use tokio::{
     sync::{mpsc, watch},
-    task::JoinSet,
+    task::{JoinSet, coop::unconstrained},
     time::sleep,
 };
 use tokio_util::sync::CancellationToken;
@@ -107,7 +107,8 @@ impl Views {
         queues: &[mpsc::Sender<Batch>],
     ) -> Result<(), LogError> {
         let mut chunks = log.follow(*from).await?.ready_chunks(BATCH);
-        while let Some(chunk) = chunks.next().await {
+        // Tokio would make the stream look empty after 128 entries, and a transaction costs as much as hundreds of rows.
+        while let Some(chunk) = unconstrained(chunks.next()).await {
             let (mut batch, mut failed) = (Vec::with_capacity(chunk.len()), None);
             for entry in chunk {
                 match entry {

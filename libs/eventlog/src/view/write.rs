@@ -8,7 +8,7 @@ use crate::{Entry, EventLog, LogError, Position};
 use futures::StreamExt as _;
 use sqlx::{Connection as _, SqliteConnection};
 use std::{sync::Arc, time::Duration};
-use tokio::{sync::mpsc, time::sleep};
+use tokio::{sync::mpsc, task::coop::unconstrained, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 const RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -84,7 +84,7 @@ impl Writing {
     async fn catch_up(&mut self, log: &dyn EventLog, given: Position) -> Result<(), LogError> {
         let mut chunks = log.follow(self.position).await?.ready_chunks(BATCH);
         while self.position < given
-            && let Some(chunk) = chunks.next().await
+            && let Some(chunk) = unconstrained(chunks.next()).await
         {
             let batch: Vec<Entry> = chunk.into_iter().collect::<Result<_, _>>()?;
             if self.apply(&batch).await != Applied::All {
