@@ -224,7 +224,7 @@ mod tests {
 
     /// Leaves a child behind, as a killed process does: the shell in between ends at once.
     fn orphan(data: &Data) -> i32 {
-        let shell = ["-c", "sleep 60 <&0 >/dev/null 2>&1 & echo $!"];
+        let shell = ["-c", "exec 3<&0; sleep 60 <&3 3<&- >/dev/null 2>&1 & echo $!"];
         let output = Command::new("sh")
             .args(shell)
             .stdin(data.lend().unwrap())
