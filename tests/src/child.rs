@@ -9,13 +9,13 @@ use std::{
     io::{BufRead as _, BufReader, pipe},
     path::PathBuf,
     process::{self, Command, Stdio},
-    thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::sync::watch;
 
 /// How long a child may take to start.
 const PATIENCE: Duration = Duration::from_secs(20);
+const STEP: Duration = Duration::from_millis(5);
 /// Lines shown of a child when a test fails.
 const TAIL: usize = 40;
 
@@ -23,7 +23,7 @@ pub struct Child {
     name: String,
     process: process::Child,
     said: watch::Receiver<Vec<String>>,
-    listener: Option<JoinHandle<()>>,
+    ending: Signal,
 }
 
 impl Child {
@@ -34,7 +34,7 @@ impl Child {
         // The command holds the pipe's other end too, which must close when the child does.
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let (lines, said) = watch::channel(Vec::new());
-        let listener = std::thread::spawn(move || {
+        std::thread::spawn(move || {
             for line in BufReader::new(reader).lines().map_while(Result::ok) {
                 lines.send_modify(|lines| lines.push(line));
             }
@@ -43,8 +43,15 @@ impl Child {
             name: name.to_owned(),
             process,
             said,
-            listener: Some(listener),
+            ending: Signal::SIGKILL,
         })
+    }
+
+    /// One that has children of its own, and takes them along only when it is asked to end.
+    #[must_use]
+    pub fn asked_to_end(mut self) -> Self {
+        self.ending = Signal::SIGTERM;
+        self
     }
 
     pub fn pid(&self) -> u32 {
@@ -72,7 +79,6 @@ impl Child {
     pub fn kill(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
-        self.listen_to_the_end();
     }
 
     pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
@@ -83,9 +89,7 @@ impl Child {
     /// Asks it to end, and waits for that. Answers how it ended.
     pub fn stop(&mut self) -> anyhow::Result<process::ExitStatus> {
         self.signal(Signal::SIGTERM)?;
-        let status = self.process.wait()?;
-        self.listen_to_the_end();
-        Ok(status)
+        Ok(self.process.wait()?)
     }
 
     /// How it ended, if it did.
@@ -104,13 +108,16 @@ impl Child {
         Ok(self.process.wait()?)
     }
 
-    fn listen_to_the_end(&mut self) {
-        // A grandchild may hold the pipe open, so this is no `join`.
-        if let Some(listener) = self.listener.take()
-            && listener.is_finished()
-        {
-            let _ = listener.join();
+    /// Whether whatever it started ended too: the pipe closes with the last who holds it.
+    fn left_nothing(&self) -> bool {
+        let until = Instant::now() + PATIENCE;
+        while self.said.has_changed().is_ok() {
+            if Instant::now() > until {
+                return false;
+            }
+            std::thread::sleep(STEP);
         }
+        true
     }
 
     fn tail(&self) -> String {
@@ -121,9 +128,15 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        self.kill();
+        if let Ok(None) = self.ended() {
+            let _ = self.signal(self.ending);
+        }
+        let _ = self.process.wait();
+        let left_nothing = self.left_nothing();
         if std::thread::panicking() {
             eprintln!("--- the end of what {} said\n{}", self.name, self.tail());
+        } else {
+            assert!(left_nothing, "{} left a process behind", self.name);
         }
     }
 }

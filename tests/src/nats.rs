@@ -11,9 +11,10 @@ use std::{
 use tempfile::TempDir;
 
 pub struct NatsServer {
+    // The child ends before its folder goes.
+    child: Option<Child>,
     folder: TempDir,
     port: Port,
-    child: Option<Child>,
     /// Where a test's log ends.
     pub log_bytes_max: i64,
 }

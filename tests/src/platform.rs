@@ -284,13 +284,12 @@ fn gateway(
         text.replace(&format!("${{{place}}}"), &address.unwrap_or_default())
     });
     fs::write(home.join("gateway.conf"), with_services.replace("${LISTEN}", listen))?;
-    Child::spawn(
-        "nginx",
-        Command::new(program("nginx"))
-            .arg("-p")
-            .arg(&home)
-            .args(["-c", "gateway.conf", "-e", "stderr"]),
-    )
+    let mut command = Command::new(program("nginx"));
+    command
+        .arg("-p")
+        .arg(&home)
+        .args(["-c", "gateway.conf", "-e", "stderr"]);
+    Ok(Child::spawn("nginx", &mut command)?.asked_to_end())
 }
 
 /// Waits until a gRPC server answers: it does so once its views are there.

@@ -137,7 +137,7 @@ async fn a_list_comes_in_pages_by_name() {
 
 async fn next(tiles: &mut Streaming<WatchImagesResponse>) -> Result<WatchImagesResponse, Status> {
     let next = timeout(WITHIN, tiles.message()).await;
-    next.expect("nothing came")?
+    next.map_err(|_| Status::deadline_exceeded("nothing came"))??
         .ok_or_else(|| Status::cancelled("the stream ended"))
 }
 

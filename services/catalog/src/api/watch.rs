@@ -58,12 +58,13 @@ impl ImageApi {
                 return Ok(Some(response));
             }
             changes.mark_unchanged();
-            // Membership may have ended since the last tile.
+            let position = self.view.position();
+            // Membership may have ended since the last tile, and whatever woke this is to be judged by it.
+            self.world.reach(self.world.access.view(), position).await?;
             self.world
                 .access
                 .workspace(&watching.caller, &watching.workspace, Role::Participant)
                 .await?;
-            let position = self.view.position();
             let tiles = view::tiles_after(&self.view, &watching.workspace, watching.seen, BATCH).await?;
             for tile in &tiles {
                 watching.seen = Position(tile.position);
