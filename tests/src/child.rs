@@ -60,13 +60,19 @@ impl Child {
 
     /// Waits until it says a line with this text.
     pub async fn says(&self, text: &str) -> anyhow::Result<()> {
+        let wanted = |lines: &[String]| lines.iter().any(|line| line.contains(text));
+        self.said_enough(&format!("`{text}`"), wanted).await
+    }
+
+    /// Waits until what it said so far is enough.
+    pub async fn said_enough(&self, what: &str, wanted: impl Fn(&[String]) -> bool) -> anyhow::Result<()> {
         let mut said = self.said.clone();
-        let heard = said.wait_for(|lines| lines.iter().any(|line| line.contains(text)));
+        let heard = said.wait_for(|lines| wanted(lines));
         let heard = tokio::time::timeout(PATIENCE, heard).await;
         match heard.map(|heard| heard.is_ok()) {
             Ok(true) => Ok(()),
-            Ok(false) => bail!("{} ended before it said `{text}`:\n{}", self.name, self.tail()),
-            Err(_) => bail!("{} did not say `{text}` in time:\n{}", self.name, self.tail()),
+            Ok(false) => bail!("{} ended before it said {what}:\n{}", self.name, self.tail()),
+            Err(_) => bail!("{} did not say {what} in time:\n{}", self.name, self.tail()),
         }
     }
 
