@@ -150,13 +150,14 @@ async fn platform(output: &Output, config: Config, tour: bool, stop: Cancellatio
             return std::future::pending().await;
         }
         crate::client::announce(address, data.folder()).map_err(ends(Exit::Internal))?;
-        words::ready(output, &place, began.elapsed())?;
+        words::ready(output, &place, began.elapsed());
         let guide = async {
             if tour {
                 tour::run(output, &place).await?;
-                words::again(output, &place)?;
+                words::again(output, &place);
             }
-            words::next(output, &place)
+            words::next(output, &place);
+            Ok(())
         };
         tokio::try_join!(guide, engine::check(output, &place.engine), token::renew(&data, &key))
     };

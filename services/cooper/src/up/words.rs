@@ -1,10 +1,7 @@
 //! What `cooper up` says when it is ready.
 
 use super::{data::Data, programs};
-use crate::{
-    failure::Failure,
-    output::{Output, Tone},
-};
+use crate::output::{Output, Tone};
 use service::Config;
 use std::{
     env,
@@ -37,9 +34,12 @@ impl Place {
 }
 
 /// Says so with one write, for programs that wait for it and go on reading.
-pub(super) fn ready(output: &Output, place: &Place, after: Duration) -> Result<(), Failure> {
+pub(super) fn ready(output: &Output, place: &Place, after: Duration) {
     let head = output.style.paint(Tone::Strong, "Cooperage is ready");
-    output.line(format!("{head} after {:.2} s\n{}", after.as_secs_f64(), table(place)))
+    says(
+        output,
+        &format!("{head} after {:.2} s\n{}", after.as_secs_f64(), table(place)),
+    );
 }
 
 fn table(place: &Place) -> String {
@@ -53,25 +53,31 @@ fn table(place: &Place) -> String {
 }
 
 /// After the tour, whose words have pushed the first ones away.
-pub(super) fn again(output: &Output, place: &Place) -> Result<(), Failure> {
-    output.line(format!("\nCooperage goes on\n{}", table(place)))
+pub(super) fn again(output: &Output, place: &Place) {
+    says(output, &format!("\nCooperage goes on\n{}", table(place)));
 }
 
 /// What one does with it, and how it ends.
-pub(super) fn next(output: &Output, place: &Place) -> Result<(), Failure> {
+pub(super) fn next(output: &Output, place: &Place) {
     let Place { server, cooper, .. } = place;
     // The client's own default needs no words.
     let export = match server.as_str() {
         "http://127.0.0.1:7070" => String::new(),
         _ => format!("  export COOPERAGE_SERVER={server}\n"),
     };
-    output.line(format!(
+    let words = format!(
         "Type in another terminal, for example:\n{export}  \
          {cooper} image ls\n  \
          {cooper} build -t tool .\n  \
          {cooper} --help\n\
          Ctrl-C stops everything; the data stays."
-    ))
+    );
+    says(output, &words);
+}
+
+/// The platform goes on also when nobody reads what it says.
+fn says(output: &Output, words: &str) {
+    let _ = output.line(words);
 }
 
 /// `cooper` where the PATH leads to this program, else the way to it.
