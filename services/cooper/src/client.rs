@@ -5,7 +5,7 @@ mod lasting;
 mod server;
 mod stamp;
 
-pub(crate) use home::{Home, announce, data_folders};
+pub(crate) use home::{Home, announce, data_folders, withdraw};
 pub(crate) use lasting::{End, Step, lasting};
 pub(crate) use server::Server;
 

@@ -149,7 +149,9 @@ async fn platform(output: &Output, config: Config, tour: bool, stop: Cancellatio
             // The services ended, which is noticed where they run.
             return std::future::pending().await;
         }
-        crate::client::announce(address, data.folder()).map_err(ends(Exit::Internal))?;
+        if let Err(error) = crate::client::announce(address, data.folder()) {
+            tracing::debug!("only commands in this directory find the local token: {error:#}");
+        }
         words::ready(output, &place, began.elapsed());
         let guide = async {
             if tour {
@@ -162,6 +164,7 @@ async fn platform(output: &Output, config: Config, tour: bool, stop: Cancellatio
         tokio::try_join!(guide, engine::check(output, &place.engine), token::renew(&data, &key))
     };
     let ended = serve(config, listener, ready, &mut children, beside, stop).await;
+    crate::client::withdraw(address);
     children.stop().await;
     ended
 }

@@ -125,6 +125,17 @@ pub(crate) fn announce(address: std::net::SocketAddr, data: &Path) -> anyhow::Re
     Ok(())
 }
 
+/// Takes back what [`announce`] said, so that servers that come and go leave nothing behind.
+pub(crate) fn withdraw(address: std::net::SocketAddr) {
+    let home = Server::parse(&address.to_string())
+        .ok()
+        .and_then(|server| Home::of(&server));
+    if let Some(home) = home {
+        // It may be gone by now, and a folder with something else in it stays.
+        let _ = fs::remove_file(home.folder.join("data")).and_then(|()| fs::remove_dir(&home.folder));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
