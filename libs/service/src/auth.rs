@@ -107,7 +107,7 @@ impl Verifier {
     }
 }
 
-/// The key of a data folder, for local mode.
+/// The key that tokens are signed with: a data folder's, in local mode, or that of a platform of separate processes.
 pub struct LocalKey {
     private: PathBuf,
 }
@@ -117,6 +117,11 @@ impl LocalKey {
     pub fn open(data: &Path) -> anyhow::Result<Self> {
         let folder = data.join("keys");
         fs::create_dir_all(&folder)?;
+        Self::in_folder(&folder)
+    }
+
+    /// The same for a folder that holds the key itself.
+    pub fn in_folder(folder: &Path) -> anyhow::Result<Self> {
         let key = Self {
             private: folder.join("token.key"),
         };
