@@ -103,7 +103,28 @@ fn generation(schema: &str, keeps: &[&str]) -> i64 {
 /// Applies a batch and moves the checkpoint, or does neither.
 pub(super) async fn apply(view: &Opened, writer: &mut SqliteConnection, batch: &[Entry]) -> Result<(), ViewError> {
     let Some(last) = batch.last() else { return Ok(()) };
-    let mut transaction = writer.begin().await?;
+    // Not as sqlx's transaction: where SQLite rolls back by itself, as a commit does on a full disk, that one stays
+    // open in its books, and all that follows are savepoints that nobody ever commits.
+    sqlx::query("BEGIN").execute(&mut *writer).await?;
+    let applied = async {
+        write(view, writer, batch, last.position).await?;
+        sqlx::query("COMMIT").execute(&mut *writer).await?;
+        Ok(())
+    };
+    let applied = applied.await;
+    if applied.is_err() {
+        // It may be rolled back by now.
+        let _ = sqlx::query("ROLLBACK").execute(&mut *writer).await;
+    }
+    applied
+}
+
+async fn write(
+    view: &Opened,
+    writer: &mut SqliteConnection,
+    batch: &[Entry],
+    position: Position,
+) -> Result<(), ViewError> {
     let keeps = view.projection.keeps();
     let kept: Vec<&Entry> = batch
         .iter()
@@ -118,14 +139,13 @@ pub(super) async fn apply(view: &Opened, writer: &mut SqliteConnection, batch: &
                 .bind(entry.stream.to_string())
                 .bind(&entry.bytes[..]);
         }
-        insert.execute(&mut *transaction).await?;
+        insert.execute(&mut *writer).await?;
     }
-    view.projection.apply(&mut transaction, batch).await?;
+    view.projection.apply(writer, batch).await?;
     sqlx::query("UPDATE checkpoint SET position = ?")
-        .bind(last.position.as_i64())
-        .execute(&mut *transaction)
+        .bind(position.as_i64())
+        .execute(writer)
         .await?;
-    transaction.commit().await?;
     Ok(())
 }
 
