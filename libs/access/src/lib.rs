@@ -9,8 +9,16 @@ pub use name::{MalformedName, Name, is_tag};
 pub use projection::AccessProjection;
 pub use proto::catalog::v1::{Right, Role};
 
-use eventlog::View;
+use eventlog::{Position, View};
 use ids::{ImageId, WorkspaceId};
+use lru::LruCache;
+use std::{
+    num::NonZeroUsize,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// Images that were found are remembered, because a query costs two thread hops.
+const FOUND: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
 
 /// Who calls, as the token says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,9 +62,16 @@ pub struct Located {
 pub struct Access {
     view: View,
     internal_registry: String,
+    found: Arc<Mutex<Found>>,
 }
 
-#[derive(sqlx::FromRow)]
+/// What users found under what they wrote, as long as the rows stay the same.
+struct Found {
+    at: Position,
+    rows: LruCache<(String, String), ImageRow>,
+}
+
+#[derive(Clone, sqlx::FromRow)]
 struct ImageRow {
     id: String,
     workspace: String,
@@ -73,6 +88,10 @@ impl Access {
         Self {
             view,
             internal_registry: internal_registry.to_owned(),
+            found: Arc::new(Mutex::new(Found {
+                at: Position::default(),
+                rows: LruCache::new(FOUND),
+            })),
         }
     }
 
@@ -96,6 +115,46 @@ impl Access {
 
     /// The same for reading what happened: deleted images count, by id, or by name as long as no live one has it.
     pub async fn any_image(&self, caller: &Caller, reference: &str) -> Result<Located, Denied> {
+        let row = self.row(&caller.user, reference).await?;
+        let right = right_of(row.role, caller.admin).ok_or(Denied::NoSuchImage)?;
+        let (Ok(image), Ok(workspace)) = (row.id.parse(), row.workspace.parse()) else {
+            return Err(Denied::NoSuchImage);
+        };
+        Ok(Located {
+            image,
+            workspace,
+            name: Name {
+                registry: row.registry,
+                path: row.path,
+                primary_tag: row.primary_tag,
+            },
+            right,
+            deleted: row.deleted,
+        })
+    }
+
+    async fn row(&self, user: &str, reference: &str) -> Result<ImageRow, Denied> {
+        // Asked before the rows are: what changes in between is forgotten at once.
+        let at = self.view.changed();
+        let key = (user.to_owned(), reference.to_owned());
+        if let Some(row) = self.found(at).rows.get(&key) {
+            return Ok(row.clone());
+        }
+        let row = self.find(user, reference).await?;
+        self.found(at).rows.put(key, row.clone());
+        Ok(row)
+    }
+
+    fn found(&self, at: Position) -> MutexGuard<'_, Found> {
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        if found.at != at {
+            found.at = at;
+            found.rows.clear();
+        }
+        found
+    }
+
+    async fn find(&self, user: &str, reference: &str) -> Result<ImageRow, Denied> {
         let by_id = reference.parse::<ImageId>();
         let name = Name::parse(reference, &self.internal_registry);
         let (condition, first, second) = match (&by_id, &name) {
@@ -112,27 +171,12 @@ impl Access {
              LEFT JOIN member ON member.workspace = image.workspace AND member.user = ?1
              WHERE {condition} ORDER BY image.deleted, image.position DESC LIMIT 1"
         )))
-        .bind(&caller.user)
+        .bind(user)
         .bind(first)
         .bind(second)
         .fetch_optional(self.view.rows())
         .await?;
-        let row = row.ok_or(Denied::NoSuchImage)?;
-        let right = right_of(row.role, caller.admin).ok_or(Denied::NoSuchImage)?;
-        let (Ok(image), Ok(workspace)) = (row.id.parse(), row.workspace.parse()) else {
-            return Err(Denied::NoSuchImage);
-        };
-        Ok(Located {
-            image,
-            workspace,
-            name: Name {
-                registry: row.registry,
-                path: row.path,
-                primary_tag: row.primary_tag,
-            },
-            right,
-            deleted: row.deleted,
-        })
+        row.ok_or(Denied::NoSuchImage)
     }
 
     /// Finds a workspace by id, or by a name that only one of the caller's workspaces has, and demands a role.

@@ -40,6 +40,10 @@ impl Projection for AccessProjection {
         SCHEMA
     }
 
+    fn reads(&self) -> &'static [&'static str] {
+        &["workspace", "image"]
+    }
+
     async fn apply(&self, view: &mut SqliteConnection, batch: &[Entry]) -> Result<(), ViewError> {
         let mut created = Vec::new();
         for entry in batch {

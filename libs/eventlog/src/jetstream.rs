@@ -88,21 +88,22 @@ impl JetStreamLog {
     }
 
     async fn publish(&self, entries: &[Append]) -> Publish {
+        let is_batch = entries.len() > 1;
         // A batch goes out back to back: the server gives up on one that dawdles.
-        let permit = if entries.len() > 1 {
+        let permit = if is_batch {
             self.batches.acquire().await.ok()
         } else {
             None
         };
         // Unique, and all that the server asks of it.
-        let batch_id = self.nats.client.new_inbox().replace('.', "");
-        let mut answer = Err(anyhow!("nothing to write"));
+        let batch_id = is_batch.then(|| self.nats.client.new_inbox().replace('.', ""));
+        let mut answer = None;
         for (index, entry) in entries.iter().enumerate() {
             let mut headers = HeaderMap::new();
             headers.insert(EXPECTED, entry.expected.0.to_string());
             let subject = format!("{SUBJECT}{}", entry.stream);
             let last = index + 1 == entries.len();
-            if entries.len() > 1 {
+            if let Some(batch_id) = &batch_id {
                 headers.insert("Nats-Batch-Id", batch_id.as_str());
                 headers.insert("Nats-Batch-Sequence", (index + 1).to_string());
             }
@@ -116,7 +117,7 @@ impl JetStreamLog {
                 }
                 continue;
             }
-            if entries.len() > 1 {
+            if is_batch {
                 headers.insert("Nats-Batch-Commit", "1");
             }
             let lost = self.nats.lost();
@@ -129,7 +130,7 @@ impl JetStreamLog {
                 () = lost => return Publish::Unknown(anyhow!("the connection was lost")),
             };
             match answered {
-                Ok(message) => answer = Ok(message.payload),
+                Ok(message) => answer = Some(message.payload),
                 Err(error) if error.kind() == RequestErrorKind::NoResponders => {
                     return Publish::NotSent(error.into());
                 }
@@ -137,10 +138,10 @@ impl JetStreamLog {
             }
         }
         drop(permit);
-        match answer.and_then(|payload| Ok(serde_json::from_slice::<Ack>(&payload)?)) {
+        match serde_json::from_slice::<Ack>(&answer.unwrap_or_default()) {
             Ok(Ack { error: Some(error), .. }) => Publish::Rejected(error),
             Ok(Ack { seq, .. }) => Publish::Stored(Position(seq)),
-            Err(error) => Publish::Unknown(error),
+            Err(error) => Publish::Unknown(error.into()),
         }
     }
 

@@ -33,6 +33,9 @@ pub trait Projection: Send + Sync + 'static {
         &[]
     }
 
+    /// Categories of the entries that change its rows. What others say only moves the view's position.
+    fn reads(&self) -> &'static [&'static str];
+
     /// Writes a batch, in order, in one transaction with the checkpoint. A statement costs a thread hop: write many
     /// rows with each.
     async fn apply(&self, view: &mut SqliteConnection, batch: &[crate::Entry]) -> Result<(), ViewError>;
@@ -52,6 +55,8 @@ pub enum ViewError {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ViewState {
     pub position: Position,
+    /// The end of the last batch that changed its rows.
+    pub changed: Position,
     /// Why it stopped for good, until this build is upgraded.
     pub halted: Option<Arc<str>>,
     /// Why it does not get on at the moment.
@@ -76,6 +81,15 @@ pub struct View {
     rows: SqlitePool,
     state: watch::Receiver<ViewState>,
     head: watch::Receiver<Position>,
+    bells: Bells,
+}
+
+/// Who wants to know of entries of some categories.
+type Bells = Arc<Mutex<Vec<Bell>>>;
+
+struct Bell {
+    categories: &'static [&'static str],
+    rings: watch::Sender<Position>,
 }
 
 impl View {
@@ -96,9 +110,23 @@ impl View {
         self.state.borrow().position
     }
 
+    /// Changes whenever entries of some categories were applied: for those who act on them, and on nothing else.
+    pub fn applied(&self, categories: &'static [&'static str]) -> watch::Receiver<Position> {
+        let (rings, applied) = watch::channel(self.position());
+        let mut bells = self.bells.lock().unwrap_or_else(PoisonError::into_inner);
+        bells.retain(|bell| !bell.rings.is_closed());
+        bells.push(Bell { categories, rings });
+        applied
+    }
+
     /// Changes whenever a batch was applied.
     pub fn changes(&self) -> watch::Receiver<ViewState> {
         self.state.clone()
+    }
+
+    /// The end of the last batch that changed its rows: as long as it stays the same, so do they.
+    pub fn changed(&self) -> Position {
+        self.state.borrow().changed
     }
 
     /// The last position of the log that this process has seen.
@@ -140,6 +168,7 @@ struct Opened {
     file: PathBuf,
     rows: SqlitePool,
     state: watch::Sender<ViewState>,
+    bells: Bells,
 }
 
 impl Views {
@@ -155,18 +184,20 @@ impl Views {
     pub fn open(&self, projection: impl Projection) -> View {
         let file = self.folder.join(format!("{}.db", projection.name()));
         let rows = file::readers(&file);
-        let state = watch::Sender::default();
+        let (state, bells) = (watch::Sender::default(), Bells::default());
         let view = View {
             name: projection.name(),
             rows: rows.clone(),
             state: state.subscribe(),
             head: self.head.subscribe(),
+            bells: bells.clone(),
         };
         self.opened.lock().unwrap_or_else(PoisonError::into_inner).push(Opened {
             projection: Box::new(projection),
             file,
             rows,
             state,
+            bells,
         });
         view
     }

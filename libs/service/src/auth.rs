@@ -8,12 +8,16 @@ use ed25519_dalek::{
 };
 use eventlog::Clock;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, errors::ErrorKind};
+use lru::LruCache;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use std::{
     fs,
     io::Write as _,
+    num::NonZeroUsize,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -21,6 +25,8 @@ const ISSUER: &str = "cooperage-local";
 const AUDIENCE: &str = "cooperage";
 const LEEWAY_SECONDS: u64 = 60;
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
+/// Tokens whose signature was checked are remembered, because each check costs as much as the rest of a short call.
+const CHECKED: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
 /// A local token lives at most this long.
 pub const LIFETIME_MAX: Duration = Duration::from_hours(90 * 24);
 
@@ -61,6 +67,9 @@ impl Unknown {
 pub struct Verifier {
     key: DecodingKey,
     validation: Validation,
+    clock: Clock,
+    /// Who sent it and when it expires, by the hash of the token.
+    checked: Arc<Mutex<LruCache<[u8; 32], (Caller, u64)>>>,
 }
 
 impl Verifier {
@@ -79,6 +88,8 @@ impl Verifier {
         Ok(Self {
             key: DecodingKey::from_ed_pem(&pem).context("the key that tokens are signed with is not Ed25519 in PEM")?,
             validation,
+            clock: Clock::system(),
+            checked: Arc::new(Mutex::new(LruCache::new(CHECKED))),
         })
     }
 
@@ -92,6 +103,13 @@ impl Verifier {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(Unknown::Invalid);
         }
+        let hash = Sha256::digest(token).into();
+        let known = self.checked().get(&hash).cloned();
+        if let Some((caller, expires)) = known {
+            let now = self.clock.now_ms() / 1_000;
+            let is_alive = now <= i64::try_from(expires.saturating_add(LEEWAY_SECONDS)).unwrap_or(i64::MAX);
+            return if is_alive { Ok(caller) } else { Err(Unknown::Expired) };
+        }
         let data =
             jsonwebtoken::decode::<Claims>(token, &self.key, &self.validation).map_err(|error| match error.kind() {
                 ErrorKind::ExpiredSignature => Unknown::Expired,
@@ -100,10 +118,16 @@ impl Verifier {
         if data.claims.sub.is_empty() {
             return Err(Unknown::Invalid);
         }
-        Ok(Caller {
+        let caller = Caller {
             user: data.claims.sub,
             admin: data.claims.admin,
-        })
+        };
+        self.checked().put(hash, (caller.clone(), data.claims.exp));
+        Ok(caller)
+    }
+
+    fn checked(&self) -> MutexGuard<'_, LruCache<[u8; 32], (Caller, u64)>> {
+        self.checked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -205,12 +229,21 @@ mod tests {
         let now = Clock::system();
 
         let token = key.sign("ada", false, hour, &now).unwrap();
-        let ada = Caller {
+        let caller = || Caller {
             user: "ada".to_owned(),
             admin: false,
         };
-        assert_eq!(verifier.caller(Some(&bearer(&token))), Ok(ada));
+        assert_eq!(verifier.caller(Some(&bearer(&token))), Ok(caller()));
         assert_eq!(verifier.caller(None), Err(Unknown::Missing));
+
+        let mut later = verifier.clone();
+        assert_eq!(
+            later.caller(Some(&bearer(&token))),
+            Ok(caller()),
+            "a checked token is known again"
+        );
+        later.clock = Clock::fixed(SystemTime::now() + hour * 2);
+        assert_eq!(later.caller(Some(&bearer(&token))), Err(Unknown::Expired));
 
         let foreign = LocalKey::open(&others).unwrap().sign("ada", true, hour, &now).unwrap();
         assert_eq!(verifier.caller(Some(&bearer(&foreign))), Err(Unknown::Invalid));

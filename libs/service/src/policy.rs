@@ -6,11 +6,12 @@ use tokio_util::sync::CancellationToken;
 
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// Runs an idempotent pass once the view is there, then after every change of it, and at least `every` so often.
-/// A pass that fails is repeated.
+/// Runs an idempotent pass once the view is there, then whenever entries of the categories `on` were applied to it, and
+/// at least `every` so often. A pass that fails is repeated.
 pub async fn reconcile<F>(
     name: &'static str,
     view: View,
+    on: &'static [&'static str],
     every: Duration,
     stop: CancellationToken,
     mut pass: impl FnMut() -> F,
@@ -18,7 +19,7 @@ pub async fn reconcile<F>(
 where
     F: Future<Output = anyhow::Result<()>>,
 {
-    let mut changes = view.changes();
+    let mut changes = view.applied(on);
     loop {
         changes.mark_unchanged();
         let passed = tokio::select! {

@@ -28,5 +28,6 @@ pub(crate) async fn free_released_names(world: World, view: View, writer: Writer
         }
         Ok(())
     };
-    service::reconcile("free released names", view.clone(), EVERY, world.stop.clone(), pass).await
+    let stop = world.stop.clone();
+    service::reconcile("free released names", view.clone(), &["repository"], EVERY, stop, pass).await
 }

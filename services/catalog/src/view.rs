@@ -56,6 +56,10 @@ impl Projection for CatalogProjection {
         SCHEMA
     }
 
+    fn reads(&self) -> &'static [&'static str] {
+        &["workspace", "image", "name", "spec", "builds", "repository"]
+    }
+
     fn keeps(&self) -> &'static [&'static str] {
         &["workspace", "image", "name"]
     }

@@ -64,6 +64,10 @@ impl Projection for EditorProjection {
         SCHEMA
     }
 
+    fn reads(&self) -> &'static [&'static str] {
+        &["spec", "image"]
+    }
+
     fn keeps(&self) -> &'static [&'static str] {
         &["spec"]
     }

@@ -4,7 +4,7 @@
 //! the same events from the same log, none repeats or re-orders what another wrote. A stream that was emptied is
 //! filled again.
 
-use crate::view::{Events, Place, Scope};
+use crate::view::{Events, Place, READS, Scope};
 use anyhow::ensure;
 use eventlog::{Feed, FeedEvent, Position};
 use service::{World, telemetry};
@@ -35,6 +35,7 @@ pub(crate) async fn publish(world: World, events: Events) -> anyhow::Result<()> 
     service::reconcile(
         "publish events",
         publisher.events.view.clone(),
+        READS,
         EVERY,
         world.stop.clone(),
         pass,

@@ -1,6 +1,6 @@
 //! The newest events in memory, so that a thousand subscribers who follow cost one read of the view, not a thousand.
 
-use crate::view::{Events, Place, Scope};
+use crate::view::{Events, Place, READS, Scope};
 use eventlog::{Behind, FeedEvent};
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::sync::watch;
@@ -79,7 +79,7 @@ pub(crate) async fn follow(
             }
         }
     };
-    service::reconcile("follow events", events.view.clone(), EVERY, stop, pass).await
+    service::reconcile("follow events", events.view.clone(), READS, EVERY, stop, pass).await
 }
 
 #[cfg(test)]

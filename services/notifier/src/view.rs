@@ -14,6 +14,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) struct NotifierProjection;
 
+/// What the world is told of.
+pub(crate) const READS: &[&str] = &["workspace", "image", "spec", "builds", "repository"];
+
 const SCHEMA: &str = "
     CREATE TABLE image (id TEXT PRIMARY KEY, state TEXT NOT NULL);
     CREATE TABLE event (position INTEGER NOT NULL, idx INTEGER NOT NULL, type TEXT NOT NULL, workspace TEXT NOT NULL,
@@ -43,6 +46,10 @@ impl Projection for NotifierProjection {
 
     fn schema(&self) -> &'static str {
         SCHEMA
+    }
+
+    fn reads(&self) -> &'static [&'static str] {
+        READS
     }
 
     async fn apply(&self, view: &mut SqliteConnection, batch: &[Entry]) -> Result<(), ViewError> {

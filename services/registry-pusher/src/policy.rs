@@ -120,16 +120,15 @@ pub(crate) async fn publish(pusher: Pusher) -> anyhow::Result<()> {
 pub(crate) async fn settle(pusher: Pusher) -> anyhow::Result<()> {
     let resting = Resting::default();
     let (view, stop) = (pusher.view.clone(), pusher.world.stop.clone());
-    service::reconcile("settle tags", view, REST, stop, || settle::pass(&pusher, &resting)).await
+    let pass = || settle::pass(&pusher, &resting);
+    service::reconcile("settle tags", view, &["image", "repository"], REST, stop, pass).await
 }
 
 pub(crate) async fn release(pusher: Pusher) -> anyhow::Result<()> {
     let resting = Resting::default();
     let (view, stop) = (pusher.view.clone(), pusher.world.stop.clone());
-    service::reconcile("release repositories", view, REST, stop, || {
-        release::pass(&pusher, &resting)
-    })
-    .await
+    let pass = || release::pass(&pusher, &resting);
+    service::reconcile("release repositories", view, &["image", "repository"], REST, stop, pass).await
 }
 
 pub(crate) async fn sweep(pusher: Pusher) -> anyhow::Result<()> {

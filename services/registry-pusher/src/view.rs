@@ -71,6 +71,10 @@ impl Projection for RepositoryProjection {
         SCHEMA
     }
 
+    fn reads(&self) -> &'static [&'static str] {
+        &["image", "builds", "repository"]
+    }
+
     fn keeps(&self) -> &'static [&'static str] {
         &["repository"]
     }

@@ -92,6 +92,10 @@ impl Projection for Totals {
         "CREATE TABLE total (tally TEXT PRIMARY KEY, total INTEGER NOT NULL, additions INTEGER NOT NULL)"
     }
 
+    fn reads(&self) -> &'static [&'static str] {
+        &["workspace", "name"]
+    }
+
     fn keeps(&self) -> &'static [&'static str] {
         &["workspace"]
     }

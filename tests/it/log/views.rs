@@ -56,6 +56,10 @@ async fn a_view_of_another_shape_grows_again_from_nothing() {
             "totals"
         }
 
+        fn reads(&self) -> &'static [&'static str] {
+            TOTALS.reads()
+        }
+
         fn schema(&self) -> &'static str {
             "CREATE TABLE wide (position INTEGER PRIMARY KEY)"
         }
@@ -162,6 +166,10 @@ impl Projection for Telling {
 
     fn schema(&self) -> &'static str {
         TOTALS.schema()
+    }
+
+    fn reads(&self) -> &'static [&'static str] {
+        TOTALS.reads()
     }
 
     fn keeps(&self) -> &'static [&'static str] {
@@ -293,6 +301,10 @@ async fn a_view_on_a_full_disk_waits_until_there_is_room_and_the_others_go_on() 
     impl Projection for Confined {
         fn name(&self) -> &'static str {
             "confined"
+        }
+
+        fn reads(&self) -> &'static [&'static str] {
+            TOTALS.reads()
         }
 
         fn schema(&self) -> &'static str {

@@ -111,14 +111,12 @@ impl<A: Aggregate> Judge for Typed<A> {
             .iter()
             .map(|bytes| A::Event::from_bytes(bytes))
             .collect();
-        let (Some(mut fold), Some(events)) = (writer.cached::<A>(&self.stream), events) else {
+        // Taken out, so that it is changed where it is, and not copied. One of another version was put there by somebody
+        // who saw less: what lies between is not in it.
+        let Some(mut fold) = writer.take::<A>(&self.stream).filter(|fold| fold.version == behind) else {
             return;
         };
-        if fold.version != behind {
-            // Put there by somebody who saw less: what lies between is not in it.
-            writer.folds().pop(&self.stream);
-            return;
-        }
+        let Some(events) = events else { return };
         Arc::make_mut(&mut fold).entry(position, envelope, &events);
         writer.folds().put(self.stream.clone(), fold);
     }
@@ -127,6 +125,10 @@ impl<A: Aggregate> Judge for Typed<A> {
 impl Writer {
     fn cached<A: Aggregate>(&self, stream: &StreamId) -> Option<Arc<Fold<A>>> {
         self.folds().get(stream)?.clone().downcast().ok()
+    }
+
+    fn take<A: Aggregate>(&self, stream: &StreamId) -> Option<Arc<Fold<A>>> {
+        self.folds().pop(stream)?.downcast().ok()
     }
 
     pub(super) async fn fold<A: Aggregate>(

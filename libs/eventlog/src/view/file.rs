@@ -106,12 +106,7 @@ pub(super) async fn apply(view: &Opened, writer: &mut SqliteConnection, batch: &
     // Not as sqlx's transaction: where SQLite rolls back by itself, as a commit does on a full disk, that one stays
     // open in its books, and all that follows are savepoints that nobody ever commits.
     sqlx::query("BEGIN").execute(&mut *writer).await?;
-    let applied = async {
-        write(view, writer, batch, last.position).await?;
-        sqlx::query("COMMIT").execute(&mut *writer).await?;
-        Ok(())
-    };
-    let applied = applied.await;
+    let applied = write(view, writer, batch, last.position).await;
     if applied.is_err() {
         // It may be rolled back by now.
         let _ = sqlx::query("ROLLBACK").execute(&mut *writer).await;
@@ -142,10 +137,20 @@ async fn write(
         insert.execute(&mut *writer).await?;
     }
     view.projection.apply(writer, batch).await?;
-    sqlx::query("UPDATE checkpoint SET position = ?")
-        .bind(position.as_i64())
-        .execute(writer)
-        .await?;
+    move_checkpoint("UPDATE checkpoint SET position = ?; COMMIT", writer, position).await
+}
+
+/// Says that a view needs nothing of the log up to a position, which changes no rows.
+pub(super) async fn pass(writer: &mut SqliteConnection, position: Position) -> Result<(), ViewError> {
+    move_checkpoint("UPDATE checkpoint SET position = ?", writer, position).await
+}
+
+async fn move_checkpoint(
+    statements: &'static str,
+    writer: &mut SqliteConnection,
+    position: Position,
+) -> Result<(), ViewError> {
+    sqlx::query(statements).bind(position.as_i64()).execute(writer).await?;
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use std::{
 use tokio::{
     sync::{mpsc, watch},
     task::{JoinSet, coop::unconstrained},
-    time::sleep,
+    time::{Instant, sleep, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -19,6 +19,8 @@ use tokio_util::sync::CancellationToken;
 pub(super) const BATCH: usize = 1_000;
 /// Batches that wait for a slow view.
 const QUEUE: usize = 4;
+/// A transaction costs as much as hundreds of rows, so entries that come at a quick pace share one.
+const PACE: Duration = Duration::from_millis(3);
 const REOPEN_DELAY: Duration = Duration::from_millis(100);
 
 pub(super) type Batch = Arc<Vec<Entry>>;
@@ -109,6 +111,8 @@ impl Views {
         let mut chunks = log.follow(*from).await?.ready_chunks(BATCH);
         // Tokio would make the stream look empty after 128 entries, and a transaction costs as much as hundreds of rows.
         while let Some(chunk) = unconstrained(chunks.next()).await {
+            let pause = if chunk.len() < BATCH { PACE } else { Duration::ZERO };
+            let next = Instant::now() + pause;
             let (mut batch, mut failed) = (Vec::with_capacity(chunk.len()), None);
             for entry in chunk {
                 match entry {
@@ -133,6 +137,7 @@ impl Views {
                 }
             }
             failed.map_or(Ok(()), Err)?;
+            sleep_until(next).await;
         }
         Ok(())
     }

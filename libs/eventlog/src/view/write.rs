@@ -7,16 +7,23 @@ use super::{
 use crate::{Entry, EventLog, LogError, Position};
 use futures::StreamExt as _;
 use sqlx::{Connection as _, SqliteConnection};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 use tokio::{sync::mpsc, task::coop::unconstrained, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 const RETRY_DELAY: Duration = Duration::from_secs(1);
+/// How far the checkpoint may stay behind while nothing changes the rows.
+const PASSED_MAX: u64 = 1_000;
 
 pub(super) struct Writing {
     view: Opened,
     writer: SqliteConnection,
     position: Position,
+    /// Where the checkpoint is.
+    saved: Position,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +37,12 @@ enum Applied {
 
 impl Writing {
     pub(super) fn new(view: Opened, writer: SqliteConnection, position: Position) -> Self {
-        Self { view, writer, position }
+        Self {
+            view,
+            writer,
+            position,
+            saved: position,
+        }
     }
 
     /// Applies what arrives, until nothing more does.
@@ -48,7 +60,8 @@ impl Writing {
             let given = batch.last().map(|entry| entry.position).unwrap_or_default();
             ending.run_until_cancelled(self.heal(&*log, &mut batches, given)).await;
         }
-        // The follower ended, so the process does.
+        // The follower ended, so the process does. What is not saved is passed again at the next start.
+        let _ = file::pass(&mut self.writer, self.position).await;
         let _ = self.writer.close().await;
         self.view.rows.close().await;
     }
@@ -98,13 +111,19 @@ impl Writing {
         let Some(last) = batch.last() else {
             return Applied::All;
         };
+        let reads = self.view.projection.reads();
+        let changes = batch
+            .iter()
+            .any(|entry| reads.contains(&entry.stream.category.as_str()));
+        if !changes && last.position.0 - self.saved.0 < PASSED_MAX {
+            self.moved(last.position, false);
+            return Applied::All;
+        }
         match file::apply(&self.view, &mut self.writer, batch).await {
             Ok(()) => {
-                self.position = last.position;
-                self.view.state.send_replace(ViewState {
-                    position: last.position,
-                    ..ViewState::default()
-                });
+                self.saved = last.position;
+                self.moved(last.position, changes);
+                self.ring(batch);
                 Applied::All
             }
             Err(ViewError::Log(_)) if batch.len() > 1 => {
@@ -118,6 +137,27 @@ impl Writing {
                 Applied::All
             }
             Err(error) => self.failed(&error),
+        }
+    }
+
+    fn moved(&mut self, position: Position, changed: bool) {
+        self.position = position;
+        self.view.state.send_modify(|state| {
+            *state = ViewState {
+                position,
+                changed: if changed { position } else { state.changed },
+                ..ViewState::default()
+            };
+        });
+    }
+
+    /// Wakes those who act on some of these entries; without any, everybody.
+    fn ring(&self, batch: &[Entry]) {
+        for bell in &*self.view.bells.lock().unwrap_or_else(PoisonError::into_inner) {
+            let concerns = |entry: &Entry| bell.categories.contains(&entry.stream.category.as_str());
+            if batch.is_empty() || batch.iter().any(concerns) {
+                bell.rings.send_replace(self.position);
+            }
         }
     }
 
@@ -138,6 +178,7 @@ impl Writing {
         tracing::error!(error = reported, view = name, "the view stopped");
         let cause = error.to_string().into();
         self.view.state.send_modify(|state| state.halted = Some(cause));
+        self.ring(&[]);
         Applied::Halted
     }
 }
