@@ -1,7 +1,7 @@
 //! A nats-server with the settings of a private one: passwords, permissions, every message on the disk.
 
 use crate::{Child, Port, child::program};
-use eventlog::{ACCOUNTS, Nats, NatsConfig, server_config};
+use eventlog::{ACCOUNTS, Nats, NatsConfig, OPERATOR, server_config};
 use nix::sys::signal::Signal;
 use std::{
     fs,
@@ -26,7 +26,7 @@ impl NatsServer {
 
     /// With somebody who may do everything, as an operator of a server of their own may.
     pub async fn with_operator() -> anyhow::Result<Self> {
-        Self::with("    { user: operator, password: operator }\n".to_owned()).await
+        Self::with("    { user: root, password: root }\n".to_owned()).await
     }
 
     async fn with(more_users: String) -> anyhow::Result<Self> {
@@ -34,10 +34,8 @@ impl NatsServer {
         let port = Port::pick()?;
         fs::create_dir(folder.path().join("keys"))?;
         let password = |account: &str| format!("{account}-{:032x}", rand::random::<u128>());
-        let passwords: Vec<(&str, String)> = ACCOUNTS
-            .iter()
-            .map(|account| (account.name, password(account.name)))
-            .collect();
+        let accounts = ACCOUNTS.iter().map(|account| account.name).chain([OPERATOR]);
+        let passwords: Vec<(&str, String)> = accounts.map(|account| (account, password(account))).collect();
         for (account, password) in &passwords {
             fs::write(folder.path().join(format!("keys/{account}.password")), password)?;
         }
@@ -134,7 +132,7 @@ impl NatsServer {
 
     /// What the operator does to streams.
     pub async fn operator(&self) -> anyhow::Result<async_nats::jetstream::Context> {
-        let options = async_nats::ConnectOptions::with_user_and_password("operator".to_owned(), "operator".to_owned());
+        let options = async_nats::ConnectOptions::with_user_and_password("root".to_owned(), "root".to_owned());
         Ok(async_nats::jetstream::new(options.connect(self.url()).await?))
     }
 

@@ -1,6 +1,6 @@
 //! The connection to NATS, every stream that Cooperage keeps there, and who may write to which.
 
-use crate::{Blobs, Feed, JetStreamLog, Output};
+use crate::{Blobs, Feed, JetStreamLog, OPERATOR, Output, Unfit};
 use anyhow::Context as _;
 use async_nats::{
     ConnectOptions,
@@ -44,14 +44,6 @@ pub struct NatsConfig {
     pub output_bytes_max: i64,
 }
 
-/// Waiting does not help here.
-#[derive(Debug, thiserror::Error)]
-#[error("the stream {name} is not as this build and its settings expect, refusing to start: {drift}")]
-pub struct Drifted {
-    name: String,
-    drift: String,
-}
-
 #[derive(Clone)]
 pub struct Nats {
     pub(crate) client: async_nats::Client,
@@ -79,19 +71,22 @@ impl Nats {
         Ok(Self { client, context })
     }
 
-    /// Creates what is missing. A stream that is there with another configuration is [`Drifted`], never replaced.
+    /// Creates what is missing. A stream that is there with another configuration is [`Unfit`], never replaced.
     pub async fn prepare(&self, config: &NatsConfig) -> anyhow::Result<()> {
         for wanted in streams(config) {
             let name = wanted.name.clone();
-            let stream = self
-                .context
-                .get_or_create_stream(wanted.clone())
-                .await
-                .with_context(|| format!("the stream {name} can't be opened"))?;
-            let drift = drift(&stream.cached_info().config, &wanted);
+            let opened = self.context.get_or_create_stream(wanted.clone()).await;
+            if let Some(unfit) = opened.as_ref().err().and_then(|error| Unfit::unmade(error, &wanted)) {
+                return Err(unfit.into());
+            }
+            let stream = opened.with_context(|| format!("the stream {name} can't be opened"))?;
+            let found = &stream.cached_info().config;
+            let drift = drift(found, &wanted);
             if !drift.is_empty() {
-                let drift = drift.join(", ");
-                return Err(Drifted { name, drift }.into());
+                return Err(Unfit::drifted(&name, &drift).into());
+            }
+            if let Some(unfit) = Unfit::limited(found, &wanted) {
+                return Err(unfit.into());
             }
         }
         if self.context.get_object_store(CONTEXTS).await.is_err() {
@@ -176,12 +171,9 @@ fn drift(found: &Config, wanted: &Config) -> Vec<String> {
     fn setting(name: &str, found: &impl Debug, wanted: &impl Debug) -> (String, String, String) {
         (name.to_owned(), format!("{found:?}"), format!("{wanted:?}"))
     }
-    // The server writes "no limit" in its own way.
-    let limit = |bytes: i64| (bytes > 0).then_some(bytes);
     [
         setting("subjects", &found.subjects, &wanted.subjects),
         setting("storage", &found.storage, &wanted.storage),
-        setting("max_bytes", &limit(found.max_bytes), &limit(wanted.max_bytes)),
         setting("discard", &found.discard, &wanted.discard),
         setting("retention", &found.retention, &wanted.retention),
         setting("max_age", &found.max_age, &wanted.max_age),
@@ -257,32 +249,48 @@ const READING: [&str; 13] = [
     "$JS.FC.>",
 ];
 
-/// Settings of a private server, in its own file format. `passwords` answers each account's.
-pub fn server_config(listen: &str, store: &str, passwords: impl Fn(&str) -> String) -> String {
+/// What the operator may do besides: raise limits.
+const OPERATING: [&str; 3] = [
+    "$JS.API.STREAM.INFO.*",
+    "$JS.API.STREAM.UPDATE.LOG",
+    "$JS.API.STREAM.UPDATE.BUILDLOG",
+];
+
+/// The accounts, in the format of the server's settings, which include them. `passwords` answers each account's.
+pub fn server_accounts(passwords: impl Fn(&str) -> String) -> String {
     let mut users = String::new();
-    for account in &ACCOUNTS {
-        let own = account.categories.iter().map(|category| format!("log.{category}.>"));
-        let planes = account.planes.iter().map(|&plane| plane.to_owned());
-        let reading = READING.iter().map(|&subject| subject.to_owned());
-        let publish: Vec<String> = own
-            .chain(planes)
-            .chain(reading)
-            .map(|subject| format!("{subject:?}"))
-            .collect();
+    let mut user = |name: &str, publish: &[String]| {
         let _ = writeln!(
             users,
             "    {{ user: {name:?}, password: {password:?}, permissions: {{\n      publish: [{publish}]\n      \
              subscribe: [\"_INBOX_{name}.>\"] }} }}",
-            name = account.name,
-            password = passwords(account.name),
+            password = passwords(name),
             publish = publish.join(", "),
         );
+    };
+    for account in &ACCOUNTS {
+        let own = account.categories.iter().map(|category| format!("log.{category}.>"));
+        let planes = account.planes.iter().map(|&plane| plane.to_owned());
+        let reading = READING.iter().map(|&subject| subject.to_owned());
+        let publish: Vec<String> = own.chain(planes).chain(reading).map(quoted).collect();
+        user(account.name, &publish);
     }
+    user(OPERATOR, &OPERATING.map(quoted));
+    format!("authorization {{\n  users: [\n{users}  ]\n}}\n")
+}
+
+fn quoted(subject: impl AsRef<str>) -> String {
+    format!("{:?}", subject.as_ref())
+}
+
+/// All settings of a private server.
+pub fn server_config(listen: &str, store: &str, passwords: impl Fn(&str) -> String) -> String {
+    let accounts = server_accounts(passwords);
     format!(
         "listen: {listen:?}\nserver_name: \"cooperage\"\nmax_payload: 1MB\njetstream {{\n  store_dir: {store:?}\n  \
          # By default as much as is free now, and streams that promise more can't be created. Theirs are the limits.\n  \
          max_file_store: 1TB\n  \
          # The default of two minutes loses acknowledged entries in a power failure.\n  sync_interval: always\n}}\n\
-         authorization {{\n  users: [\n{users}  ]\n}}\n"
+         {accounts}"
     )
 }

@@ -3,6 +3,7 @@
 pub mod auth;
 mod call;
 mod config;
+mod nats;
 mod policy;
 mod port;
 mod process;
@@ -12,6 +13,7 @@ mod time;
 
 pub use call::{AT_LEAST, Call};
 pub use config::{Config, LogFormat};
+pub use nats::{grow, password_of};
 pub use policy::reconcile;
 pub use process::{Ids, Process, Service, World, bind, main, run, stop_on_signal};
 pub use status::{Failure, invalid, outage, status, with_metadata};

@@ -1,9 +1,9 @@
 //! A process: any number of services on one port, from settings to shutdown.
 
-use crate::{Config, auth::Verifier, port, telemetry::Telemetry};
+use crate::{Config, auth::Verifier, nats, port, telemetry::Telemetry};
 use access::{Access, AccessProjection};
 use anyhow::Context as _;
-use eventlog::{Clock, Drifted, EventLog, Nats, NatsConfig, View, Views};
+use eventlog::{Clock, EventLog, Nats, View, Views};
 use futures::future::BoxFuture;
 use ids::Ulid;
 use std::{convert::Infallible, fs, path::Path, sync::Arc, time::Duration};
@@ -21,9 +21,6 @@ use tonic::{
     service::Routes,
 };
 
-/// How long a starting process waits for the NATS server.
-const NATS_PATIENCE: Duration = Duration::from_secs(30);
-const NATS_RETRY: Duration = Duration::from_millis(100);
 /// How long the rest may take once the process is told to stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -155,7 +152,7 @@ pub async fn run(
     let mut process = Process::default();
     let mut follower = None;
     for service in services {
-        let nats = connect(&config, service.name).await?;
+        let nats = nats::connect(&config, service.name).await?;
         let log: Arc<dyn EventLog> = Arc::new(nats.log().await?);
         follower.get_or_insert_with(|| log.clone());
         let world = World {
@@ -220,44 +217,6 @@ async fn supervise(mut tasks: JoinSet<anyhow::Result<()>>, stop: CancellationTok
                 }
             },
             () = &mut late => return outcome,
-        }
-    }
-}
-
-async fn connect(config: &Config, account: &str) -> anyhow::Result<Nats> {
-    let passwords = if config.nats.passwords.as_os_str().is_empty() {
-        config.data.join("keys")
-    } else {
-        config.nats.passwords.clone()
-    };
-    let file = passwords.join(format!("{account}.password"));
-    let password = fs::read_to_string(&file).with_context(|| {
-        format!(
-            "the password of the NATS account {account} can't be read: {}",
-            file.display()
-        )
-    })?;
-    let nats = NatsConfig {
-        url: config.nats.url.clone(),
-        user: account.to_owned(),
-        password: password.trim().to_owned(),
-        replicas: config.nats.replicas,
-        log_bytes_max: config.nats.log_bytes_max,
-        output_bytes_max: config.nats.output_bytes_max,
-    };
-    let patience = tokio::time::Instant::now() + NATS_PATIENCE;
-    loop {
-        let connected = async {
-            let connection = Nats::connect(&nats).await?;
-            connection.prepare(&nats).await?;
-            anyhow::Ok(connection)
-        };
-        match connected.await {
-            Err(error) if !error.is::<Drifted>() && tokio::time::Instant::now() < patience => {
-                tracing::debug!("waiting for NATS: {error:#}");
-                tokio::time::sleep(NATS_RETRY).await;
-            }
-            connected => return connected,
         }
     }
 }

@@ -4,7 +4,7 @@ use super::{
     contract::{entry, jetstream, read},
     tally::{Process, WITHIN, request},
 };
-use eventlog::{AppendError, EventLog, ExecuteError, LogError, Position, Request};
+use eventlog::{AppendError, EventLog, ExecuteError, LogError, Nats, OPERATOR, Position, Request};
 use futures::future::join_all;
 use std::{sync::Arc, time::Duration};
 use tempfile::TempDir;
@@ -69,11 +69,41 @@ async fn a_nearly_full_log_keeps_the_rest_for_ends_and_cancels_and_heals_when_it
     timeout(WITHIN, admitted).await.unwrap();
     process.end().await;
     // A process with the old settings does not start on it.
-    let drifted = server.connect("catalog").await.err().unwrap().to_string();
-    assert!(
-        drifted.contains("max_bytes is Some(1638400), expected Some(409600)"),
-        "{drifted}"
+    let unfit = server.connect("catalog").await.err().unwrap().to_string();
+    assert_eq!(
+        unfit,
+        "the stream LOG may have 1638400 bytes and never shrinks: set nats.log_bytes_max to at least that, not 409600"
     );
+}
+
+// covers E9
+#[tokio::test]
+async fn only_the_operator_raises_limits_and_it_can_do_nothing_else() {
+    let mut server = NatsServer::start().await.unwrap();
+    server.log_bytes_max = 1 << 20;
+    let before = server.connect("catalog").await.unwrap().log().await.unwrap();
+    before.append(vec![entry("name", 0, "image")]).await.unwrap();
+
+    let operator = Nats::connect(&server.config(OPERATOR).unwrap()).await.unwrap();
+    let output = 1 << 28;
+    let low = operator.grow(1 << 10, 1 << 10).await.unwrap();
+    assert_eq!(low, (Some(1 << 20), Some(output)), "nothing shrinks");
+    let high = operator.grow(1 << 21, output).await.unwrap();
+    assert_eq!(high, (Some(1 << 21), Some(output)));
+    let catalog = Nats::connect(&server.config("catalog").unwrap()).await.unwrap();
+    assert!(catalog.grow(1 << 22, output).await.is_err());
+
+    server.log_bytes_max = 1 << 21;
+    let log = server.connect("catalog").await.unwrap().log().await.unwrap();
+    assert_eq!(read(&log, 0, 1).await.len(), 1);
+    let written = operator
+        .log()
+        .await
+        .unwrap()
+        .append(vec![entry("name", 1, "image")])
+        .await;
+    assert!(written.is_err());
+    assert_eq!(log.head().await.unwrap(), Position(1));
 }
 
 #[tokio::test]
