@@ -91,7 +91,12 @@ async fn feed(
 ) -> Result<(), Status> {
     let mut messages = std::pin::pin!(messages);
     loop {
-        let message = timeout(IDLE, messages.next()).await.map_err(|_| too_slow())?;
+        let next = tokio::select! {
+            next = timeout(IDLE, messages.next()) => next,
+            // A refusal ends the other side before its time, and says why.
+            () = to.closed() => return Ok(()),
+        };
+        let message = next.map_err(|_| too_slow())?;
         let piece = match message.transpose()?.map(|message| message.part) {
             None => Piece::End,
             Some(Some(Part::Chunk(bytes))) if bytes.len() <= CHUNK_BYTES_MAX => Piece::Bytes(bytes),
@@ -102,7 +107,6 @@ async fn feed(
             Some(Some(Part::Start(_)) | None) => return Err(invalid("chunk", "only the first message has no chunk")),
         };
         let is_end = matches!(piece, Piece::End);
-        // A refusal ends the other side before its time, and says why.
         if to.send(piece).await.is_err() || is_end {
             return Ok(());
         }

@@ -9,7 +9,7 @@ use crate::{LogError, Nats, nats::CONTEXTS, nats::REQUEST_TIMEOUT};
 use anyhow::anyhow;
 use async_nats::jetstream::{
     consumer::{AckPolicy, pull},
-    context::PublishErrorKind,
+    context::{PublishAckFuture, PublishErrorKind},
     message::PublishMessage,
     object_store::{ObjectInfo, ObjectOptions},
     stream::{RawMessageErrorKind, Stream},
@@ -212,30 +212,16 @@ impl Blobs {
         stream.map_err(LogError::unavailable)
     }
 
-    async fn write(&self, upload: &str, mut reader: impl AsyncRead + Send + Unpin) -> anyhow::Result<ObjectInfo> {
-        let subject = format!("$O.{CONTEXTS}.C.{upload}");
-        let (mut hash, mut size, mut count) = (Sha256::new(), 0, 0);
-        let mut acknowledgements = VecDeque::with_capacity(IN_FLIGHT);
-        loop {
-            let mut chunk = BytesMut::with_capacity(CHUNK_BYTES);
-            let mut part = (&mut reader).take(CHUNK_BYTES as u64);
-            while part.read_buf(&mut chunk).await? > 0 {}
-            if chunk.is_empty() {
-                break;
-            }
-            hash.update(&chunk);
-            size += chunk.len();
-            count += 1;
-            if acknowledgements.len() == IN_FLIGHT
-                && let Some(oldest) = acknowledgements.pop_front()
-            {
-                IntoFuture::into_future(oldest).await?;
-            }
-            acknowledgements.push_back(self.0.context.publish(subject.clone(), chunk.freeze()).await?);
+    async fn write(&self, upload: &str, reader: impl AsyncRead + Send + Unpin) -> anyhow::Result<ObjectInfo> {
+        let mut under_way = VecDeque::with_capacity(IN_FLIGHT);
+        let sent = self.send(upload, reader, &mut under_way).await;
+        // Waited for also when the reader failed: they would arrive after they were purged.
+        let mut arrived = Ok(());
+        for acknowledgement in under_way {
+            arrived = arrived.and(acknowledgement.await.map(drop));
         }
-        for acknowledgement in acknowledgements {
-            acknowledgement.await?;
-        }
+        let (hash, size, count) = sent?;
+        arrived?;
         let hash = hash.finalize();
         Ok(ObjectInfo {
             name: digest_text(&hash),
@@ -254,6 +240,34 @@ impl Blobs {
             digest: Some(format!("SHA-256={}", URL_SAFE.encode(hash))),
             deleted: false,
         })
+    }
+
+    /// Sends chunks until the reader's end. The last of them are still under way then.
+    async fn send(
+        &self,
+        upload: &str,
+        mut reader: impl AsyncRead + Send + Unpin,
+        under_way: &mut VecDeque<PublishAckFuture>,
+    ) -> anyhow::Result<(Sha256, usize, usize)> {
+        let subject = format!("$O.{CONTEXTS}.C.{upload}");
+        let (mut hash, mut size, mut count) = (Sha256::new(), 0, 0);
+        loop {
+            let mut chunk = BytesMut::with_capacity(CHUNK_BYTES);
+            let mut part = (&mut reader).take(CHUNK_BYTES as u64);
+            while part.read_buf(&mut chunk).await? > 0 {}
+            if chunk.is_empty() {
+                return Ok((hash, size, count));
+            }
+            hash.update(&chunk);
+            size += chunk.len();
+            count += 1;
+            if under_way.len() == IN_FLIGHT
+                && let Some(oldest) = under_way.pop_front()
+            {
+                oldest.await?;
+            }
+            under_way.push_back(self.0.context.publish(subject.clone(), chunk.freeze()).await?);
+        }
     }
 
     async fn offer(&self, stream: &Stream<()>, info: &ObjectInfo) -> Offered {
