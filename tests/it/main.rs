@@ -6,4 +6,5 @@ mod catalog;
 mod events;
 mod faults;
 mod log;
+mod operate;
 mod tidy;

@@ -87,6 +87,11 @@ impl Platform {
         Ok(platform)
     }
 
+    /// What is started from now on has another setting.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.settings.push((name.to_owned(), value.to_owned()));
+    }
+
     /// Starts whatever does not run, on the data of before.
     pub async fn go_on(&mut self) -> anyhow::Result<()> {
         match &self.parts {
@@ -166,18 +171,32 @@ impl Platform {
 
     /// Somebody with a token.
     pub fn user(&self, name: &str) -> anyhow::Result<User> {
-        let token = self.key.sign(name, false, Duration::from_hours(1), &Clock::system())?;
-        User::new(&self.address(), &token)
+        User::new(&self.address(), &self.token(name, false)?)
     }
 
     pub fn administrator(&self, name: &str) -> anyhow::Result<User> {
-        let token = self.key.sign(name, true, Duration::from_hours(1), &Clock::system())?;
-        User::new(&self.address(), &token)
+        User::new(&self.address(), &self.token(name, true)?)
     }
 
     /// Somebody with whatever stands there for a token.
     pub fn bearer(&self, token: &str) -> anyhow::Result<User> {
         User::new(&self.address(), token)
+    }
+
+    /// `cooper`, as somebody who has a home of their own.
+    pub fn cooper(&self, name: &str) -> anyhow::Result<Command> {
+        let mut command = Command::new(binary("cooper")?);
+        command
+            .env("COOPERAGE_SERVER", format!("http://{}", self.address()))
+            .env("COOPERAGE_TOKEN", self.token(name, false)?)
+            .env("XDG_CONFIG_HOME", self.folder.path().join(name))
+            .current_dir(self.folder.path());
+        Ok(command)
+    }
+
+    fn token(&self, name: &str, is_administrator: bool) -> anyhow::Result<String> {
+        self.key
+            .sign(name, is_administrator, Duration::from_hours(1), &Clock::system())
     }
 
     /// kill -9 of `cooper up`, or of one service.
@@ -283,7 +302,11 @@ fn gateway(
         let address = services.get(name).map(|(port, _)| port.address().to_string());
         text.replace(&format!("${{{place}}}"), &address.unwrap_or_default())
     });
-    fs::write(home.join("gateway.conf"), with_services.replace("${LISTEN}", listen))?;
+    // Nobody is asked for addresses.
+    let whole = with_services
+        .replace("${LISTEN}", listen)
+        .replace("${RESOLVER}", "127.0.0.1");
+    fs::write(home.join("gateway.conf"), whole)?;
     let mut command = Command::new(program("nginx"));
     command
         .arg("-p")

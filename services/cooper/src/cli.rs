@@ -92,7 +92,7 @@ pub(crate) enum Command {
     Logout,
     /// Tell who you are to the server.
     Whoami,
-    /// Make tokens, with the key of a data folder on this machine.
+    /// Make tokens, with a key on this machine.
     #[command(subcommand)]
     Token(TokenCommand),
     /// Operate the platform.
@@ -252,6 +252,9 @@ pub(crate) enum TokenCommand {
         /// The data folder of `cooper up` [default: the one of the server, or ./cooperage-data].
         #[arg(long, value_name = "DIR")]
         data: Option<PathBuf>,
+        /// The folder of `cooper admin nats-config`, instead of a data folder.
+        #[arg(long, value_name = "DIR", conflicts_with = "data")]
+        keys: Option<PathBuf>,
     },
 }
 
@@ -259,6 +262,23 @@ pub(crate) enum TokenCommand {
 pub(crate) enum AdminCommand {
     /// Tell whether each service of the server works.
     Status,
+    /// Make what services that run apart need to trust each other: accounts of the NATS server, a key for tokens.
+    NatsConfig(NatsConfigArgs),
+    /// Let the log and the build output grow to where COOPERAGE_NATS__LOG_BYTES_MAX and ..OUTPUT_BYTES_MAX say.
+    NatsLimits,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NatsConfigArgs {
+    /// Where to write it. Secrets that are there stay as they are.
+    #[arg(value_name = "DIR")]
+    pub(crate) folder: PathBuf,
+    /// Make all secrets anew. Whoever has the old ones is let in no more.
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Give what services read to the user with this number, as which they run. Takes root.
+    #[arg(long, value_name = "UID")]
+    pub(crate) owner: Option<u32>,
 }
 
 #[cfg(test)]

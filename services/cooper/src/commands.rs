@@ -9,6 +9,7 @@ mod image;
 mod journal;
 mod locate;
 mod login;
+mod nats_config;
 mod registry;
 mod revisions;
 mod save;

@@ -10,6 +10,7 @@ mod follow;
 mod interrupt;
 mod output;
 mod reference;
+mod secrets;
 mod up;
 mod upload;
 

@@ -5,6 +5,7 @@
 mod child;
 mod data;
 mod engine;
+mod limits;
 mod nats;
 mod programs;
 mod registry;
@@ -21,6 +22,7 @@ use anyhow::Context as _;
 use child::Child;
 use clap::Args;
 use data::Data;
+use eventlog::OPERATOR;
 use service::{Config, Service, auth::LocalKey, telemetry::Telemetry};
 use std::{
     convert::Infallible,
@@ -229,6 +231,11 @@ impl<'data> Children<'data> {
             }
         }
         let children = Self {
+        if nats.is_some() {
+            config = limits::settle(config, data).await.map_err(ends(Exit::Unavailable))?;
+        } else if service::password_of(&config, OPERATOR).exists() {
+            service::grow(&config).await.map_err(ends(Exit::Unavailable))?;
+        }
             nats: nats.map(|(child, _)| child),
             registry: registry.map(|(child, _)| child),
         };

@@ -1,5 +1,6 @@
 //! `cooper admin`: for those who operate the platform.
 
+use super::nats_config;
 use crate::{
     cli::AdminCommand,
     client::{Session, Shell},
@@ -7,6 +8,8 @@ use crate::{
     output::{Cell, Table, Tone},
 };
 use serde_json::json;
+use service::Config;
+use tonic::{Request, metadata::MetadataValue};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
 
 /// Every service of the contract, as health names it.
@@ -23,7 +26,30 @@ const SERVICES: [&str; 7] = [
 pub(crate) async fn run(shell: &Shell, command: &AdminCommand) -> Result<(), Failure> {
     match command {
         AdminCommand::Status => status(shell).await,
+        AdminCommand::NatsConfig(args) => nats_config::run(shell, args),
+        AdminCommand::NatsLimits => nats_limits(shell).await,
     }
+}
+
+/// With the settings of the services, and the operator's password beside theirs.
+async fn nats_limits(shell: &Shell) -> Result<(), Failure> {
+    let failed = |error: anyhow::Error| Failure::new(Exit::Unavailable, format!("{error:#}"));
+    let config = Config::load().map_err(failed)?;
+    let (log, output) = service::grow(&config).await.map_err(failed)?;
+    if shell.output.is_json() {
+        return shell
+            .output
+            .value(&json!({ "logBytesMax": log, "outputBytesMax": output }));
+    }
+    let (Some(log), Some(output)) = (log, output) else {
+        shell
+            .output
+            .notice("there is no log yet: the first service that starts makes it as its settings say");
+        return Ok(());
+    };
+    shell
+        .output
+        .line(format!("the log may have {log} bytes, and build output {output}"))
 }
 
 async fn status(shell: &Shell) -> Result<(), Failure> {
@@ -56,17 +82,19 @@ async fn status(shell: &Shell) -> Result<(), Failure> {
     Err(Failure::new(Exit::Unavailable, sentence))
 }
 
-async fn health(session: &Session, service: &str) -> Result<(Tone, &'static str), Failure> {
-    let request = HealthCheckRequest {
+async fn health(session: &Session, service: &'static str) -> Result<(Tone, &'static str), Failure> {
+    let mut asked = Request::new(HealthCheckRequest {
         service: service.to_owned(),
-    };
-    match session
-        .call(async || session.health().check(request.clone()).await)
-        .await
-    {
-        Ok(answer) if answer.status() == ServingStatus::Serving => Ok((Tone::Good, "works")),
+    });
+    // Each process knows its own services, and a gateway sees no bodies.
+    let whose = MetadataValue::from_static(service);
+    asked.metadata_mut().insert("cooperage-service", whose);
+    // Not repeated: what is away at the moment is what is asked for.
+    match session.health().check(asked).await.map_err(Failure::from) {
+        Ok(answer) if answer.get_ref().status() == ServingStatus::Serving => Ok((Tone::Good, "works")),
         Ok(_) => Ok((Tone::Bad, "does not answer")),
         Err(failure) if failure.exit() == Exit::NotFound => Ok((Tone::Bad, "is not there")),
+        Err(failure) if failure.exit() == Exit::Unavailable => Ok((Tone::Bad, "is not reachable")),
         Err(failure) => Err(failure),
     }
 }

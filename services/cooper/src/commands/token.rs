@@ -1,4 +1,4 @@
-//! `cooper token create`: signs with the key of a data folder on this machine.
+//! `cooper token create`: signs with the key of a platform that is run from this machine.
 
 use crate::{
     cli::TokenCommand,
@@ -9,25 +9,26 @@ use eventlog::Clock;
 use service::auth::LocalKey;
 use std::path::{Path, PathBuf};
 
+const OF_UP: &str = "`cooper up`: name its data folder with --data";
+
 pub(crate) fn run(shell: &Shell, command: TokenCommand) -> Result<(), Failure> {
     let TokenCommand::Create {
         user,
         admin,
         expires,
         data,
+        keys,
     } = command;
-    let folder = match data {
-        Some(data) => data,
-        None => known_folder(shell)?,
+    let (folder, whose) = match (keys, data) {
+        (Some(keys), _) => (keys, "`cooper admin nats-config`: name it with --keys"),
+        (None, Some(data)) => (data.join("keys"), OF_UP),
+        (None, None) => (known_folder(shell)?, OF_UP),
     };
     if !has_key(&folder) {
-        let sentence = format!(
-            "{} is no data folder of `cooper up`: name it with --data",
-            folder.display()
-        );
+        let sentence = format!("{} has no token.key of {whose}", folder.display());
         return Err(Failure::new(Exit::Invalid, sentence));
     }
-    let signed = LocalKey::open(&folder).and_then(|key| key.sign(&user, admin, expires, &Clock::system()));
+    let signed = LocalKey::in_folder(&folder).and_then(|key| key.sign(&user, admin, expires, &Clock::system()));
     let token = signed.map_err(|error| Failure::new(Exit::Invalid, format!("{error:#}")))?;
     if shell.output.is_json() {
         return shell
@@ -44,11 +45,12 @@ fn known_folder(shell: &Shell) -> Result<PathBuf, Failure> {
         Failure::new(Exit::Invalid, sentence)
     };
     data_folders(home.as_ref())
+        .map(|data| data.join("keys"))
         .find(|folder| has_key(folder))
         .ok_or_else(missing)
 }
 
 /// Opening a key makes one where there is none, and nobody would take its tokens.
 fn has_key(folder: &Path) -> bool {
-    folder.join("keys/token.key").is_file()
+    folder.join("token.key").is_file()
 }

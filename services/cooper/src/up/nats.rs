@@ -1,13 +1,16 @@
-//! The private NATS server: its accounts' passwords, its settings, and which versions will do.
+//! The private NATS server: its settings, and which versions will do.
 
 use super::{
     child::{Child, Program},
     data::Data,
     ends, programs,
 };
-use crate::failure::{Exit, Failure};
+use crate::{
+    failure::{Exit, Failure},
+    secrets::passwords,
+};
 use anyhow::Context as _;
-use std::{fmt::Write as _, fs, net::SocketAddr, path::Path, process::Stdio};
+use std::{net::SocketAddr, path::Path, process::Stdio};
 use tokio::{net::TcpListener, process::Command};
 
 /// The first with atomic batches.
@@ -44,35 +47,11 @@ async fn free_port() -> anyhow::Result<SocketAddr> {
 }
 
 fn write_settings(data: &Data, address: SocketAddr, file: &Path) -> anyhow::Result<()> {
-    let keys = data.join("keys");
-    let mut passwords = Vec::new();
-    for account in &eventlog::ACCOUNTS {
-        passwords.push((account.name, secret(&keys, account.name)?));
-    }
-    let password = |name: &str| {
-        let found = passwords.iter().find(|(account, _)| *account == name);
-        found.map(|(_, password)| password.clone()).unwrap_or_default()
-    };
+    let passwords = passwords(&data.join("keys"))?;
     let store = data.join("nats");
     let store = store.to_str().context("the data folder's name is not UTF-8")?;
-    let text = eventlog::server_config(&address.to_string(), store, password);
+    let text = eventlog::server_config(&address.to_string(), store, passwords);
     service::auth::write_private(file, text.as_bytes())
-}
-
-/// The secret of a name: made once, kept in `keys/<name>.password`.
-pub(super) fn secret(keys: &Path, name: &str) -> anyhow::Result<String> {
-    let file = keys.join(format!("{name}.password"));
-    if let Ok(known) = fs::read_to_string(&file)
-        && !known.is_empty()
-    {
-        return Ok(known);
-    }
-    let secret = rand::random::<[u8; 24]>().iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    });
-    service::auth::write_private(&file, secret.as_bytes())?;
-    Ok(secret)
 }
 
 /// Asked before it opens the store, because an older one would not only lack what we need, but write in its own way.
@@ -109,14 +88,5 @@ mod tests {
         assert_eq!(version("nats-server: v2.15.1\n"), Some((2, 15)));
         assert_eq!(version("nats-server: v2.12.0-RC.1"), Some((2, 12)));
         assert_eq!(version("no such thing"), None);
-    }
-
-    #[test]
-    fn a_secret_is_made_once() {
-        let keys = tempfile::tempdir().unwrap();
-        let first = secret(keys.path(), "catalog").unwrap();
-        assert_eq!(first.len(), 48);
-        assert_eq!(secret(keys.path(), "catalog").unwrap(), first);
-        assert_ne!(secret(keys.path(), "editor").unwrap(), first);
     }
 }

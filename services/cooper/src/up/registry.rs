@@ -3,9 +3,12 @@
 use super::{
     child::{Child, Program},
     data::Data,
-    ends, nats, programs,
+    ends, programs,
 };
-use crate::failure::{Exit, Failure};
+use crate::{
+    failure::{Exit, Failure},
+    secrets::secret,
+};
 use anyhow::Context as _;
 use serde_json::json;
 use std::{net::SocketAddr, path::Path};
@@ -57,7 +60,7 @@ fn write_settings(data: &Data, address: SocketAddr, file: &Path) -> anyhow::Resu
         "log": { "level": "warn", "accesslog": { "disabled": true } },
         "storage": { "filesystem": { "rootdirectory": folder }, "delete": { "enabled": true } },
         // An upload can go on after a restart of the registry.
-        "http": { "addr": address.to_string(), "secret": nats::secret(&data.join("keys"), "registry")? },
+        "http": { "addr": address.to_string(), "secret": secret(&data.join("keys"), "registry")? },
     });
     service::auth::write_private(file, format!("{settings:#}\n").as_bytes())
 }
