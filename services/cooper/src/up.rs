@@ -230,12 +230,12 @@ impl<'data> Children<'data> {
                 config.registry.host = address.to_string();
             }
         }
-        let children = Self {
         if nats.is_some() {
             config = limits::settle(config, data).await.map_err(ends(Exit::Unavailable))?;
         } else if service::password_of(&config, OPERATOR).exists() {
             service::grow(&config).await.map_err(ends(Exit::Unavailable))?;
         }
+        let children = Self {
             nats: nats.map(|(child, _)| child),
             registry: registry.map(|(child, _)| child),
         };
