@@ -62,14 +62,22 @@ impl Unknown {
     }
 }
 
+/// Whoever sent a token that is good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bearer {
+    pub caller: Caller,
+    /// The second in which the token is good for the last time, since 1970.
+    pub until: i64,
+}
+
 /// Checks tokens against one public key.
 #[derive(Clone)]
 pub struct Verifier {
     key: DecodingKey,
     validation: Validation,
     clock: Clock,
-    /// Who sent it and when it expires, by the hash of the token.
-    checked: Arc<Mutex<LruCache<[u8; 32], (Caller, u64)>>>,
+    /// By the hash of the token.
+    checked: Arc<Mutex<LruCache<[u8; 32], Bearer>>>,
 }
 
 impl Verifier {
@@ -94,7 +102,7 @@ impl Verifier {
     }
 
     /// Who sent an `authorization` header.
-    pub fn caller(&self, header: Option<&str>) -> Result<Caller, Unknown> {
+    pub fn check(&self, header: Option<&str>) -> Result<Bearer, Unknown> {
         let token = header
             .ok_or(Unknown::Missing)?
             .strip_prefix("Bearer ")
@@ -105,10 +113,9 @@ impl Verifier {
         }
         let hash = Sha256::digest(token).into();
         let known = self.checked().get(&hash).cloned();
-        if let Some((caller, expires)) = known {
-            let now = self.clock.now_ms() / 1_000;
-            let is_alive = now <= i64::try_from(expires.saturating_add(LEEWAY_SECONDS)).unwrap_or(i64::MAX);
-            return if is_alive { Ok(caller) } else { Err(Unknown::Expired) };
+        if let Some(bearer) = known {
+            let is_alive = self.clock.now_ms() / 1_000 <= bearer.until;
+            return if is_alive { Ok(bearer) } else { Err(Unknown::Expired) };
         }
         let data =
             jsonwebtoken::decode::<Claims>(token, &self.key, &self.validation).map_err(|error| match error.kind() {
@@ -118,15 +125,18 @@ impl Verifier {
         if data.claims.sub.is_empty() {
             return Err(Unknown::Invalid);
         }
-        let caller = Caller {
-            user: data.claims.sub,
-            admin: data.claims.admin,
+        let bearer = Bearer {
+            caller: Caller {
+                user: data.claims.sub,
+                admin: data.claims.admin,
+            },
+            until: i64::try_from(data.claims.exp.saturating_add(LEEWAY_SECONDS)).unwrap_or(i64::MAX),
         };
-        self.checked().put(hash, (caller.clone(), data.claims.exp));
-        Ok(caller)
+        self.checked().put(hash, bearer.clone());
+        Ok(bearer)
     }
 
-    fn checked(&self) -> MutexGuard<'_, LruCache<[u8; 32], (Caller, u64)>> {
+    fn checked(&self) -> MutexGuard<'_, LruCache<[u8; 32], Bearer>> {
         self.checked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -233,24 +243,28 @@ mod tests {
             user: "ada".to_owned(),
             admin: false,
         };
-        assert_eq!(verifier.caller(Some(&bearer(&token))), Ok(caller()));
-        assert_eq!(verifier.caller(None), Err(Unknown::Missing));
+        assert_eq!(
+            verifier.check(Some(&bearer(&token))).map(|known| known.caller),
+            Ok(caller())
+        );
+        assert_eq!(verifier.check(None), Err(Unknown::Missing));
 
         let mut later = verifier.clone();
         assert_eq!(
-            later.caller(Some(&bearer(&token))),
+            later.check(Some(&bearer(&token))).map(|known| known.caller),
             Ok(caller()),
             "a checked token is known again"
         );
-        later.clock = Clock::fixed(SystemTime::now() + hour * 2);
-        assert_eq!(later.caller(Some(&bearer(&token))), Err(Unknown::Expired));
+        let since = Duration::from_millis(u64::try_from(now.now_ms()).unwrap());
+        later.clock = Clock::fixed(UNIX_EPOCH + since + hour * 2);
+        assert_eq!(later.check(Some(&bearer(&token))), Err(Unknown::Expired));
 
         let foreign = LocalKey::open(&others).unwrap().sign("ada", true, hour, &now).unwrap();
-        assert_eq!(verifier.caller(Some(&bearer(&foreign))), Err(Unknown::Invalid));
+        assert_eq!(verifier.check(Some(&bearer(&foreign))), Err(Unknown::Invalid));
 
         let long_ago = Clock::fixed(UNIX_EPOCH + Duration::from_secs(1_000_000_000));
         let old = key.sign("ada", false, hour, &long_ago).unwrap();
-        assert_eq!(verifier.caller(Some(&bearer(&old))), Err(Unknown::Expired));
+        assert_eq!(verifier.check(Some(&bearer(&old))), Err(Unknown::Expired));
         fs::remove_dir_all(ours).unwrap();
         fs::remove_dir_all(others).unwrap();
     }
@@ -271,10 +285,10 @@ mod tests {
         };
         let public = fs::read(key.public()).unwrap();
         let forged = jsonwebtoken::encode(&Header::default(), &claims, &EncodingKey::from_secret(&public)).unwrap();
-        assert_eq!(verifier.caller(Some(&bearer(&forged))), Err(Unknown::Invalid));
+        assert_eq!(verifier.check(Some(&bearer(&forged))), Err(Unknown::Invalid));
         // {"alg":"none"} and the claims, unsigned
         let unsigned = format!("eyJhbGciOiJub25lIn0.{}.", forged.split('.').nth(1).unwrap());
-        assert_eq!(verifier.caller(Some(&bearer(&unsigned))), Err(Unknown::Invalid));
+        assert_eq!(verifier.check(Some(&bearer(&unsigned))), Err(Unknown::Invalid));
         fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -14,6 +14,8 @@ const CATCH_UP: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub struct Call {
     pub caller: Caller,
+    /// When its token has expired, in milliseconds since 1970.
+    pub(crate) expires_ms: i64,
     traceparent: String,
     judged_at: Position,
 }
@@ -21,7 +23,7 @@ pub struct Call {
 impl World {
     /// Admits a call to a service that answers from `view`.
     pub async fn admit(&self, metadata: &MetadataMap, view: &View) -> Result<Call, Failure> {
-        let caller = self.auth.caller(text(metadata, "authorization"))?;
+        let bearer = self.auth.check(text(metadata, "authorization"))?;
         if let Some(wanted) = text(metadata, AT_LEAST) {
             let wanted = wanted
                 .parse()
@@ -30,7 +32,8 @@ impl World {
             self.reach(self.access.view(), Position(wanted)).await?;
         }
         Ok(Call {
-            caller,
+            caller: bearer.caller,
+            expires_ms: bearer.until.saturating_add(1).saturating_mul(1_000),
             traceparent: telemetry::traceparent(),
             judged_at: self.access.view().position(),
         })

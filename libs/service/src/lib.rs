@@ -8,6 +8,7 @@ mod policy;
 mod port;
 mod process;
 mod status;
+mod stream;
 pub mod telemetry;
 mod time;
 

@@ -11,12 +11,12 @@ use crate::{
 };
 use access::{Caller, Denied, Role};
 use eventlog::{Behind, FeedEvent, Position, View};
-use futures::{StreamExt as _, TryStreamExt as _, stream, stream::BoxStream};
+use futures::{TryStreamExt as _, stream, stream::BoxStream};
 use proto::notifier::v1::{SubscribeRequest, SubscribeResponse, event_service_server::EventService};
-use service::{Failure, World, invalid, status, timestamp};
+use service::{Call, Failure, World, invalid, timestamp};
 use std::sync::Arc;
 use tokio::sync::watch;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Request, Response, Status};
 
 /// Events that are taken from the view at a time.
 const PAGE: usize = 250;
@@ -40,7 +40,7 @@ impl EventApi {
         &self.events.view
     }
 
-    async fn open(&self, request: Request<SubscribeRequest>) -> Result<Subscription, Failure> {
+    async fn open(&self, request: Request<SubscribeRequest>) -> Result<(Call, Subscription), Failure> {
         let call = self.world.admit(request.metadata(), self.view()).await?;
         let request = request.into_inner();
         if let Some(unknown) = request.types.iter().find(|wanted| !TYPES.contains(&wanted.as_str())) {
@@ -67,7 +67,7 @@ impl EventApi {
             world: self.world.clone(),
             events: self.events.clone(),
             recent: self.recent.clone(),
-            caller: call.caller,
+            caller: call.caller.clone(),
             wanted: Wanted::default(),
             types: request.types,
             scope: Scope::Workspaces(Vec::new()),
@@ -76,7 +76,7 @@ impl EventApi {
         };
         subscription.want(&request.image, &request.workspace).await?;
         subscription.judge(now).await?;
-        Ok(subscription)
+        Ok((call, subscription))
     }
 }
 
@@ -85,7 +85,7 @@ impl EventService for EventApi {
     type SubscribeStream = BoxStream<'static, Result<SubscribeResponse, Status>>;
 
     async fn subscribe(&self, request: Request<SubscribeRequest>) -> Result<Response<Self::SubscribeStream>, Status> {
-        let subscription = self.open(request).await?;
+        let (call, subscription) = self.open(request).await?;
         let pages = stream::try_unfold(subscription, |mut subscription| async move {
             let page = subscription.next().await?;
             Ok::<_, Status>(page.map(|page| (page, subscription)))
@@ -93,7 +93,7 @@ impl EventService for EventApi {
         let responses = pages
             .map_ok(|page| stream::iter(page.into_iter().map(Ok)))
             .try_flatten();
-        Ok(Response::new(responses.boxed()))
+        Ok(Response::new(self.world.stream(&call, responses)))
     }
 }
 
@@ -184,14 +184,13 @@ impl Subscription {
         let news = self
             .recent
             .wait_for(|recent| recent.reached > place || recent.halted.is_some());
-        tokio::select! {
-            Ok(recent) = news => match &recent.halted {
-                Some(halted) if recent.reached <= place => Err(Behind::clone(halted).into()),
-                _ => Ok(recent.reached.position),
-            },
-            () = self.world.stop.cancelled() => {
-                Err(status(Code::Unavailable, "STOPPING", "the service stops, subscribe again").into())
-            }
+        let Ok(recent) = news.await else {
+            // Nothing is published any more, because the service stops, which ends this.
+            return std::future::pending().await;
+        };
+        match &recent.halted {
+            Some(halted) if recent.reached <= place => Err(Behind::clone(halted).into()),
+            _ => Ok(recent.reached.position),
         }
     }
 

@@ -1,12 +1,13 @@
 //! Reading: one's own writes, lists, what changes, and what happened.
 
 use super::{Given, given};
+use eventlog::Clock;
 use proto::catalog::v1::{
     AddMemberRequest, DeleteImageRequest, DescribeImageRequest, GetImageHistoryRequest, ImageStatus, ListImagesRequest,
     RemoveMemberRequest, Role, WatchImagesRequest, WatchImagesResponse,
 };
-use std::time::{Duration, Instant};
-use tests::{dump, reason};
+use std::time::{Duration, Instant, SystemTime};
+use tests::{User, dump, reason};
 use tokio::time::timeout;
 use tonic::{Code, Status, Streaming};
 
@@ -196,6 +197,49 @@ async fn a_watch_shows_the_tiles_and_then_each_that_changes() {
     given.ada.workspaces().remove_member(remove).await.unwrap();
     let ended = next(&mut tiles).await.unwrap_err();
     assert_eq!(reason(&ended), "NO_SUCH_WORKSPACE");
+}
+
+/// A watch that has shown all there is.
+async fn watching(user: &User, workspace: &str) -> Streaming<WatchImagesResponse> {
+    let watch = WatchImagesRequest {
+        workspace: workspace.to_owned(),
+    };
+    let mut tiles = user.images().watch_images(watch).await.unwrap().into_inner();
+    while !next(&mut tiles).await.unwrap().caught_up {}
+    tiles
+}
+
+// covers R8
+#[tokio::test]
+async fn a_watch_ends_with_the_token_it_was_asked_with() {
+    let given = given().await;
+    // A token lives an hour, and is taken a minute longer in case clocks differ.
+    let long_ago = SystemTime::UNIX_EPOCH.elapsed().unwrap() - Duration::from_secs(60 * 60 + 60 - 2);
+    let clock = Clock::fixed(SystemTime::UNIX_EPOCH + long_ago);
+    let brief = given
+        .home
+        .bearer(&given.home.token("ada", false, &clock).unwrap())
+        .unwrap();
+    brief.saw(given.ada.saw(0));
+    let mut tiles = watching(&brief, &given.workspace).await;
+    let ended = next(&mut tiles).await.unwrap_err();
+    assert_eq!(
+        (ended.code(), reason(&ended).as_str()),
+        (Code::Unauthenticated, "TOKEN_EXPIRED")
+    );
+    let request = ListImagesRequest::default();
+    let again = brief.images().list_images(request).await.unwrap_err();
+    assert_eq!(reason(&again), "TOKEN_EXPIRED");
+}
+
+#[tokio::test]
+async fn a_watch_does_not_seem_over_when_the_service_stops() {
+    let mut given = given().await;
+    let mut tiles = watching(&given.ada, &given.workspace).await;
+    let (ended, stopped) = tokio::join!(next(&mut tiles), given.home.stop());
+    stopped.unwrap();
+    let ended = ended.unwrap_err();
+    assert_eq!((ended.code(), reason(&ended).as_str()), (Code::Unavailable, "STOPPING"));
 }
 
 // covers R21, E9, E17

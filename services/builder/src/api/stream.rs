@@ -45,15 +45,14 @@ impl Api {
             offset: u64::try_from(request.offset).unwrap_or_default(),
             follow: request.follow,
             chunks: None,
-            watch: Watch::new(self, call.caller),
+            watch: Watch::new(self, call.caller.clone()),
             length: None,
         };
-        let stop = self.world.stop.clone();
         let chunks = futures::stream::try_unfold(reader, |mut reader| async move {
             let chunk = reader.next().await.map_err(Status::from)?;
             Ok(chunk.map(|chunk| (chunk, reader)))
         });
-        Ok(chunks.take_until(stop.cancelled_owned()).boxed())
+        Ok(self.world.stream(&call, chunks))
     }
 
     pub(super) async fn watch(
@@ -63,8 +62,7 @@ impl Api {
         let (call, request) = self.admit(request).await?;
         let located = self.world.access.any_image(&call.caller, &request.image).await?;
         let row = self.find(&located, &request.build).await?;
-        let start = (Watch::new(self, call.caller), row, None);
-        let stop = self.world.stop.clone();
+        let start = (Watch::new(self, call.caller.clone()), row, None);
         let changes =
             futures::stream::try_unfold(start, |(mut watch, row, shown): (Watch, Row, Option<u64>)| async move {
                 let over = shown.is_some() && row.stage() == Stage::Ended;
@@ -86,7 +84,7 @@ impl Api {
                 let position = row.position;
                 Ok(Some((response, (watch, row, Some(position)))))
             });
-        Ok(changes.take_until(stop.cancelled_owned()).boxed())
+        Ok(self.world.stream(&call, changes))
     }
 
     /// The row once it is newer than a position. `None` when this process stops.

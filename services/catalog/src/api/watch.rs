@@ -4,7 +4,7 @@ use super::image::ImageApi;
 use crate::view;
 use access::{Caller, Role};
 use eventlog::Position;
-use futures::{StreamExt as _, stream::BoxStream};
+use futures::stream::BoxStream;
 use proto::catalog::v1::{WatchImagesRequest, WatchImagesResponse};
 use service::Failure;
 use std::collections::VecDeque;
@@ -32,7 +32,7 @@ impl ImageApi {
             .workspace(&call.caller, &request.into_inner().workspace, Role::Participant)
             .await?;
         let watching = Watching {
-            caller: call.caller,
+            caller: call.caller.clone(),
             workspace: workspace.to_string(),
             seen: Position::default(),
             caught_up: false,
@@ -43,12 +43,11 @@ impl ImageApi {
             view: self.view.clone(),
             writer: self.writer.clone(),
         };
-        let stop = self.world.stop.clone();
         let tiles = futures::stream::try_unfold((api, watching), |(api, mut watching)| async move {
             let next = api.next(&mut watching).await.map_err(Status::from)?;
             Ok(next.map(|next| (next, (api, watching))))
         });
-        Ok(tiles.take_until(stop.cancelled_owned()).boxed())
+        Ok(self.world.stream(&call, tiles))
     }
 
     async fn next(&self, watching: &mut Watching) -> Result<Option<WatchImagesResponse>, Failure> {

@@ -176,8 +176,8 @@ mod tests {
         let verifier = Verifier::open(&folder.path().join("token.pub")).unwrap();
         let key = LocalKey::in_folder(folder.path()).unwrap();
         let signed = key.sign("ada", false, Duration::from_hours(1), &Clock::system());
-        let caller = verifier.caller(Some(&format!("Bearer {}", signed.unwrap()))).unwrap();
-        assert_eq!(caller.user, "ada");
+        let bearer = verifier.check(Some(&format!("Bearer {}", signed.unwrap()))).unwrap();
+        assert_eq!(bearer.caller.user, "ada");
 
         // The key may be kept elsewhere.
         fs::remove_file(folder.path().join("token.key")).unwrap();
