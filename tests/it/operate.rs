@@ -5,6 +5,7 @@ use std::{
     fs,
     path::Path,
     process::{Command, Output},
+    time::{Duration, Instant},
 };
 use tests::{Child, Platform, Port, Shape, binary, program};
 
@@ -142,6 +143,43 @@ async fn the_limits_of_a_server_apart_are_raised_by_its_operator() {
         "{raised}"
     );
     platform.go_on().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_command_waits_for_a_server_that_starts_again_and_for_no_other() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path().to_str().unwrap();
+    let mut platform = Platform::with(Shape::One, &[("XDG_CONFIG_HOME", home)]).await.unwrap();
+    platform.user("ada").unwrap().workspace("vision").await.unwrap();
+    let ls = |platform: &Platform| {
+        let mut ls = platform.cooper("ada").unwrap();
+        ls.env("XDG_CONFIG_HOME", home).args(["workspace", "ls"]);
+        ls
+    };
+
+    platform.kill("cooper");
+    let waiting = Child::spawn("cooper workspace ls", &mut ls(&platform)).unwrap();
+    platform.go_on().await.unwrap();
+    waiting.says("vision").await.unwrap();
+
+    platform.stop().unwrap();
+    let asked = Instant::now();
+    let refused = ls(&platform).output().unwrap();
+    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+    assert_eq!(refused.status.code(), Some(69));
+    assert!(said(&refused).contains("no server answers at"), "{}", said(&refused));
+}
+
+#[tokio::test]
+async fn who_follows_events_is_told_from_where_on() {
+    let platform = Platform::start(Shape::One).await.unwrap();
+    let ada = platform.user("ada").unwrap();
+    let workspace = ada.workspace("vision").await.unwrap();
+    let mut follow = platform.cooper("ada").unwrap();
+    let following = Child::spawn("cooper events", follow.args(["events", "--follow"])).unwrap();
+    following.says("following from now on; Ctrl-C ends it").await.unwrap();
+    ada.image(&workspace, "vision/tool").await.unwrap();
+    following.says("image.created").await.unwrap();
 }
 
 #[tokio::test]

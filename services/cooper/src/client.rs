@@ -5,7 +5,7 @@ mod lasting;
 mod server;
 mod stamp;
 
-pub(crate) use home::{Home, announce, data_folders, withdraw};
+pub(crate) use home::{Announcement, Home, data_folders};
 pub(crate) use lasting::{End, Step, lasting};
 pub(crate) use server::Server;
 
@@ -29,6 +29,7 @@ use proto::{
 };
 use stamp::Stamp;
 use std::time::Duration;
+use tokio::time::{Instant, sleep};
 use tonic::{
     Code, Response, Status, Streaming,
     service::interceptor::InterceptedService,
@@ -38,6 +39,9 @@ use tonic_health::pb::health_client::HealthClient;
 use tonic_types::StatusExt as _;
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// How long a server that starts again is waited for.
+const BACK_WITHIN: Duration = Duration::from_secs(5);
+const BACK_POLL: Duration = Duration::from_millis(50);
 /// A dead connection is noticed within twice this time.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// The pauses between repetitions: long enough for a service to come back.
@@ -80,7 +84,7 @@ impl Shell {
         let home = Home::of(&server);
         let position = home.as_ref().map(Home::position).unwrap_or_default();
         Ok(Session {
-            channel: connect(&server).await?,
+            channel: connect(&server, home.as_ref()).await?,
             stamp: Stamp::new(token, position),
             home,
         })
@@ -103,7 +107,7 @@ pub(crate) fn token_for(server: &Server) -> Option<(String, TokenSource)> {
     Some((local, TokenSource::DataFolder))
 }
 
-async fn connect(server: &Server) -> Result<Channel, Failure> {
+async fn connect(server: &Server, home: Option<&Home>) -> Result<Channel, Failure> {
     let mut endpoint = Endpoint::from(server.uri().clone())
         .connect_timeout(CONNECT_WITHIN)
         .tcp_nodelay(true)
@@ -118,10 +122,13 @@ async fn connect(server: &Server) -> Result<Channel, Failure> {
             .tls_config(tls)
             .map_err(|error| server.unreachable(&innermost(&error)))?;
     }
-    endpoint
-        .connect()
-        .await
-        .map_err(|error| server.unreachable(&innermost(&error)))
+    let patience = Instant::now() + BACK_WITHIN;
+    loop {
+        match endpoint.connect().await {
+            Err(_) if Instant::now() < patience && home.is_some_and(Home::is_coming_back) => sleep(BACK_POLL).await,
+            connected => return connected.map_err(|error| server.unreachable(&innermost(&error))),
+        }
+    }
 }
 
 /// The cause behind the causes: `connection refused` rather than `transport error`.
@@ -226,7 +233,7 @@ impl Session {
                 has_begun_again = true;
                 self.begin_again();
             } else if let Some(pause) = pauses.next().filter(|_| is_worth_repeating(&status)) {
-                tokio::time::sleep(Duration::from_millis(*pause)).await;
+                sleep(Duration::from_millis(*pause)).await;
             } else {
                 return Err(status);
             }

@@ -14,6 +14,7 @@ mod tour;
 mod words;
 
 use crate::{
+    client::Announcement,
     failure::{Exit, Failure},
     interrupt,
     output::Output,
@@ -138,6 +139,7 @@ async fn platform(output: &Output, config: Config, tour: bool, stop: Cancellatio
         // Of all its addresses, the one for who is on this machine.
         address.set_ip(Ipv4Addr::LOCALHOST.into());
     }
+    let announcement = Announcement::new(address, data.folder());
     let (mut children, config) = tokio::select! {
         started = Children::start(config, &data) => started?,
         () = stop.cancelled() => return Ok(()),
@@ -151,9 +153,6 @@ async fn platform(output: &Output, config: Config, tour: bool, stop: Cancellatio
             // The services ended, which is noticed where they run.
             return std::future::pending().await;
         }
-        if let Err(error) = crate::client::announce(address, data.folder()) {
-            tracing::debug!("only commands in this directory find the local token: {error:#}");
-        }
         words::ready(output, &place, began.elapsed());
         let guide = async {
             if tour {
@@ -163,10 +162,12 @@ async fn platform(output: &Output, config: Config, tour: bool, stop: Cancellatio
             words::next(output, &place);
             Ok(())
         };
-        tokio::try_join!(guide, engine::check(output, &place.engine), token::renew(&data, &key))
+        let announced = async { Ok(announcement.keep().await) };
+        let renewed = token::renew(&data, &key);
+        tokio::try_join!(guide, engine::check(output, &place.engine), renewed, announced)
     };
     let ended = serve(config, listener, ready, &mut children, beside, stop).await;
-    crate::client::withdraw(address);
+    drop(announcement);
     children.stop().await;
     ended
 }
@@ -177,7 +178,7 @@ async fn serve(
     listener: TcpListener,
     ready: watch::Sender<bool>,
     children: &mut Children<'_>,
-    beside: impl Future<Output = Result<((), (), Infallible), Failure>>,
+    beside: impl Future<Output = Result<((), (), Infallible, Infallible), Failure>>,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
     let is_ready = ready.subscribe();

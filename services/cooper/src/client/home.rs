@@ -5,10 +5,16 @@
 use super::Server;
 use nix::fcntl::{Flock, FlockArg};
 use std::{
+    convert::Infallible,
     env, fs,
     io::{self, Read as _, Seek as _, Write as _},
+    net::SocketAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
+
+/// How often a server that runs says so.
+const ANNOUNCED_EVERY: Duration = Duration::from_secs(5);
 
 /// `$XDG_CONFIG_HOME/cooperage/HOST:PORT`
 #[derive(Debug, Clone)]
@@ -46,6 +52,22 @@ impl Home {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// The data folder of a server on this machine.
+    fn announced(&self) -> Option<PathBuf> {
+        read_word(&self.folder.join("data")).map(PathBuf::from)
+    }
+
+    /// Whether the server of this machine is away for a moment only: its process lives, or did until just now.
+    pub(crate) fn is_coming_back(&self) -> bool {
+        let Some(data) = self.announced() else {
+            return false;
+        };
+        let said = fs::metadata(self.folder.join("data")).and_then(|facts| facts.modified());
+        let since = said.ok().and_then(|at| at.elapsed().ok());
+        let process = read_word(&data.join("lock")).map(|process| Path::new("/proc").join(process));
+        since.is_some_and(|since| since < ANNOUNCED_EVERY * 3) || process.is_some_and(|process| process.exists())
     }
 
     /// The highest position of the server's log that any invocation has seen; 0 for none.
@@ -96,13 +118,11 @@ fn read_word(path: &Path) -> Option<String> {
     (!word.is_empty()).then(|| word.to_owned())
 }
 
-/// Where the server of this machine may keep its data: as configured here, or as it announced.
+/// Where the server of this machine may keep its data: as it announced, or as configured here.
 pub(crate) fn data_folders(home: Option<&Home>) -> impl Iterator<Item = PathBuf> {
+    let announced = home.and_then(Home::announced);
     let configured = service::Config::load().ok().map(|config| config.data);
-    let announced = home
-        .and_then(|home| read_word(&home.folder.join("data")))
-        .map(PathBuf::from);
-    [configured, announced].into_iter().flatten()
+    [announced, configured].into_iter().flatten()
 }
 
 /// The token that `cooper up` made for this machine's user, in its data folder.
@@ -111,28 +131,47 @@ pub(crate) fn local_token(home: Option<&Home>) -> Option<String> {
 }
 
 /// Lets this user's `cooper` find the data folder, and with it the token, of a server on this machine from any directory.
-pub(crate) fn announce(address: std::net::SocketAddr, data: &Path) -> anyhow::Result<()> {
-    let home = Server::parse(&address.to_string())
-        .ok()
-        .and_then(|server| Home::of(&server));
-    if let Some(home) = home {
-        fs::create_dir_all(&home.folder)?;
-        fs::write(
-            home.folder.join("data"),
-            fs::canonicalize(data)?.as_os_str().as_encoded_bytes(),
-        )?;
-    }
-    Ok(())
+/// It is taken back at the end, so that servers that come and go leave nothing behind.
+pub(crate) struct Announcement {
+    home: Option<Home>,
+    data: PathBuf,
 }
 
-/// Takes back what [`announce`] said, so that servers that come and go leave nothing behind.
-pub(crate) fn withdraw(address: std::net::SocketAddr) {
-    let home = Server::parse(&address.to_string())
-        .ok()
-        .and_then(|server| Home::of(&server));
-    if let Some(home) = home {
-        // It may be gone by now, and a folder with something else in it stays.
-        let _ = fs::remove_file(home.folder.join("data")).and_then(|()| fs::remove_dir(&home.folder));
+impl Announcement {
+    pub(crate) fn new(address: SocketAddr, data: &Path) -> Self {
+        let server = Server::parse(&address.to_string()).ok();
+        let announcement = Self {
+            home: server.as_ref().and_then(Home::of),
+            data: data.to_owned(),
+        };
+        announcement.say();
+        announcement
+    }
+
+    /// Says so again and again: of a word from long ago nobody hopes that the server comes back.
+    pub(crate) async fn keep(&self) -> Infallible {
+        loop {
+            tokio::time::sleep(ANNOUNCED_EVERY).await;
+            self.say();
+        }
+    }
+
+    fn say(&self) {
+        let Some(home) = &self.home else { return };
+        let word = self.data.as_os_str().as_encoded_bytes();
+        let said = fs::create_dir_all(&home.folder).and_then(|()| fs::write(home.folder.join("data"), word));
+        if let Err(error) = said {
+            tracing::debug!("only commands in this directory find the local token: {error}");
+        }
+    }
+}
+
+impl Drop for Announcement {
+    fn drop(&mut self) {
+        if let Some(home) = &self.home {
+            // It may be gone by now, and a folder with something else in it stays.
+            let _ = fs::remove_file(home.folder.join("data")).and_then(|()| fs::remove_dir(&home.folder));
+        }
     }
 }
 
@@ -199,5 +238,42 @@ mod tests {
         assert_eq!(mode & 0o777, 0o600);
         assert!(home.forget_token().unwrap());
         assert!(!home.forget_token().unwrap());
+    }
+    fn announced(folder: &Path, data: &Path) -> (Home, Announcement) {
+        let home = Home::in_folder(folder, &server("http://127.0.0.1:7070"));
+        let announcement = Announcement {
+            home: Some(home.clone()),
+            data: data.to_owned(),
+        };
+        announcement.say();
+        (home, announcement)
+    }
+
+    #[test]
+    fn what_the_server_announced_goes_before_what_is_configured_here() {
+        let (folder, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (home, announcement) = announced(folder.path(), data.path());
+        assert_eq!(data_folders(Some(&home)).next().unwrap(), data.path());
+        assert_eq!(data_folders(Some(&home)).count(), 2);
+        drop(announcement);
+        assert_eq!(data_folders(Some(&home)).count(), 1);
+        assert!(!home.folder.exists());
+    }
+
+    #[test]
+    fn a_server_comes_back_that_lives_or_did_until_just_now() {
+        let (folder, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (home, announcement) = announced(folder.path(), data.path());
+        assert!(home.is_coming_back());
+
+        let long_ago = std::time::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        let word = fs::File::options().write(true).open(home.folder.join("data")).unwrap();
+        word.set_modified(long_ago).unwrap();
+        assert!(!home.is_coming_back());
+        fs::write(data.path().join("lock"), std::process::id().to_string()).unwrap();
+        assert!(home.is_coming_back());
+
+        drop(announcement);
+        assert!(!home.is_coming_back());
     }
 }

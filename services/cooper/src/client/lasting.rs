@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use tonic::Streaming;
 
 const PAUSE: Duration = Duration::from_millis(500);
+/// A stream that was open for so long had no trouble, also when nothing was said on it.
+const STEADY: Duration = Duration::from_secs(5);
 /// How long a server may stay away.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -33,6 +35,7 @@ struct State<C, T, O, A> {
     open: O,
     advance: A,
     stream: Option<Streaming<T>>,
+    opened: Instant,
     trouble_since: Option<Instant>,
 }
 
@@ -53,6 +56,7 @@ where
         open,
         advance,
         stream: None,
+        opened: Instant::now(),
         trouble_since: None,
     };
     stream::try_unfold(state, |mut state| async move {
@@ -72,6 +76,7 @@ where
                 match (self.open)(&self.cursor).await {
                     Ok(stream) => {
                         self.stream = Some(stream);
+                        self.opened = Instant::now();
                         return Ok(Some(Step::Opened));
                     }
                     Err(failure) => self.bear(failure).await?,
@@ -91,6 +96,9 @@ where
                 }
                 Err(status) => {
                     self.stream = None;
+                    if self.opened.elapsed() > STEADY {
+                        self.trouble_since = None;
+                    }
                     let is_transient = is_worth_repeating(&status);
                     let failure = Failure::from(status);
                     if !is_transient {

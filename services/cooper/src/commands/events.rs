@@ -36,9 +36,17 @@ pub(crate) async fn events(shell: &Shell, args: EventsArgs) -> Result<(), Failur
     let end = if args.follow { End::Never } else { End::Final };
     let remember = |seen: &mut String, event: &SubscribeResponse| seen.clone_from(&event.id);
     let mut messages = pin!(lasting(end, String::new(), open, remember));
+    let mut is_marked = !args.follow || shell.output.is_json();
     while let Some(step) = messages.try_next().await? {
-        if let Step::Said(event) = step {
-            show(shell, &event)?;
+        match step {
+            Step::Said(event) => show(shell, &event)?,
+            // From here on nothing is missed.
+            Step::Opened if !is_marked => {
+                let from = args.from.map_or("now".to_owned(), |from| format!("position {from}"));
+                shell.output.notice(format!("following from {from} on; Ctrl-C ends it"));
+                is_marked = true;
+            }
+            Step::Opened => {}
         }
     }
     Ok(())
