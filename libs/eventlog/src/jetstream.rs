@@ -2,11 +2,12 @@
 
 use crate::{
     Append, AppendError, Entries, Entry, EventLog, LogError, Nats, Position, StreamId,
+    log::Stuck,
     nats::{LOG, REQUEST_TIMEOUT},
 };
 use anyhow::anyhow;
 use async_nats::{
-    HeaderMap, RequestErrorKind,
+    HeaderMap, RequestError, RequestErrorKind,
     connection::State,
     jetstream::{
         Message,
@@ -147,13 +148,17 @@ impl JetStreamLog {
 
     /// What was published while the connection is down would be sent later, by surprise.
     async fn connected(&self, deadline: Instant) -> bool {
-        while self.nats.client.connection_state() != State::Connected {
+        while !self.is_connected() {
             if Instant::now() >= deadline {
                 return false;
             }
             sleep(RETRY_DELAY).await;
         }
         true
+    }
+
+    fn is_connected(&self) -> bool {
+        self.nats.client.connection_state() == State::Connected
     }
 
     /// Asks again when the connection breaks before the answer: what only reads may be repeated.
@@ -260,6 +265,9 @@ impl EventLog for JetStreamLog {
                 };
             if Instant::now() >= deadline {
                 return Err(match unknown {
+                    Some(error) if self.is_connected() && is_late(&error) => {
+                        LogError::OutcomeUnknown(error.context(Stuck))
+                    }
                     Some(error) => LogError::OutcomeUnknown(error),
                     None => LogError::Unavailable(failure),
                 }
@@ -362,6 +370,11 @@ impl JetStreamLog {
         };
         Ok((used, u64::try_from(limit).unwrap_or_default()))
     }
+}
+
+fn is_late(error: &anyhow::Error) -> bool {
+    let request = error.downcast_ref::<RequestError>();
+    request.is_some_and(|error| error.kind() == RequestErrorKind::TimedOut)
 }
 
 fn read(message: &Message) -> Result<Entry, LogError> {

@@ -105,13 +105,20 @@ pub enum LogError {
     UnknownEvent { position: Position },
     #[error("event log not reachable, nothing was changed")]
     Unavailable(#[source] anyhow::Error),
-    #[error("outcome unknown, repeat with the same request id")]
+    #[error("outcome unknown, repeat with the same request id{}", if .0.is::<Stuck>() { TO_DO } else { "" })]
     OutcomeUnknown(#[source] anyhow::Error),
     #[error("the event log is full ({used} of {limit} bytes), ask the operator to raise its limit")]
     Full { used: u64, limit: u64 },
     #[error("the entry has {bytes} bytes, {limit} are allowed")]
     TooLarge { bytes: usize, limit: usize },
 }
+
+/// The server is there and acknowledges nothing: one that met a full disk takes no writes until it is started again.
+#[derive(Debug, thiserror::Error)]
+#[error("the server of the log is connected and acknowledges nothing")]
+pub(crate) struct Stuck;
+
+const TO_DO: &str = ": the event log takes no writes, perhaps its disk is full; make room, then restart its server";
 
 impl LogError {
     pub(crate) fn unavailable(error: impl Into<anyhow::Error>) -> Self {

@@ -68,6 +68,12 @@ pub struct ViewState {
 pub enum Behind {
     #[error("the view is at {at} and did not reach {wanted} in time, try again")]
     Late { at: Position, wanted: Position },
+    #[error("the view is at {at} and does not get to {wanted}: {cause}; it goes on once that is mended")]
+    Troubled {
+        at: Position,
+        wanted: Position,
+        cause: Arc<str>,
+    },
     #[error("the view stopped at {at}: {cause}")]
     Halted { at: Position, cause: Arc<str> },
     #[error("the log ends at {head}, it has no position {wanted}")]
@@ -138,12 +144,14 @@ impl View {
     pub async fn reach(&self, wanted: Position, within: Duration) -> Result<(), Behind> {
         let mut state = self.state.clone();
         let reached = state.wait_for(|state| state.position >= wanted || state.halted.is_some());
-        let late = || Behind::Late {
-            at: self.position(),
-            wanted,
-        };
         let Ok(Ok(state)) = tokio::time::timeout(within, reached).await else {
-            return Err(late());
+            let ViewState {
+                position: at, troubled, ..
+            } = self.state();
+            return Err(match troubled {
+                Some(cause) => Behind::Troubled { at, wanted, cause },
+                None => Behind::Late { at, wanted },
+            });
         };
         match &state.halted {
             Some(cause) if state.position < wanted => Err(Behind::Halted {

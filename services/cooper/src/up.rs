@@ -4,6 +4,7 @@
 
 mod child;
 mod data;
+mod disk;
 mod engine;
 mod limits;
 mod nats;
@@ -182,7 +183,8 @@ async fn serve(
     stop: CancellationToken,
 ) -> Result<(), Failure> {
     let is_ready = ready.subscribe();
-    let mut services = Box::pin(service::run(config, &SERVICES, listener, ready, stop.clone()));
+    // Services that fail stop all that is theirs, and that must not be taken for a wish to end well.
+    let mut services = Box::pin(service::run(config, &SERVICES, listener, ready, stop.child_token()));
     let failed = tokio::select! {
         ended = &mut services => return ended.map_err(ends(Exit::Internal)),
         failure = children.keep() => Err(failure),
@@ -246,8 +248,8 @@ impl<'data> Children<'data> {
     /// Starts again what dies, until one can't be started any more.
     async fn keep(&mut self) -> Failure {
         tokio::select! {
-            failure = keep(&mut self.nats) => failure,
-            failure = keep(&mut self.registry) => failure,
+            failure = keep(&mut self.nats, disk::freed) => failure,
+            failure = keep(&mut self.registry, async |_| std::future::pending().await) => failure,
         }
     }
 
@@ -256,9 +258,9 @@ impl<'data> Children<'data> {
     }
 }
 
-async fn keep(child: &mut Option<Child<'_>>) -> Failure {
+async fn keep(child: &mut Option<Child<'_>>, stale: impl AsyncFn(&Data)) -> Failure {
     match child {
-        Some(child) => child.keep().await,
+        Some(child) => child.keep(stale).await,
         None => std::future::pending().await,
     }
 }

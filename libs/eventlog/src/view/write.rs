@@ -167,7 +167,9 @@ impl Writing {
             && may_heal(cause)
         {
             tracing::error!(error = reported, view = name, "the view does not get on");
-            let cause = cause.to_string();
+            let cause = cause
+                .as_database_error()
+                .map_or_else(|| cause.to_string(), |error| error.message().to_owned());
             self.view.state.send_if_modified(|state| {
                 let news = state.troubled.as_deref() != Some(&cause);
                 state.troubled = Some(cause.as_str().into());

@@ -10,11 +10,11 @@ use nix::{
 use std::{
     ffi::OsString,
     fs::{self, File, OpenOptions},
-    io::{Read as _, Seek as _, SeekFrom},
+    io::{self, Read as _, Seek as _, SeekFrom},
     marker::PhantomData,
     net::SocketAddr,
     path::PathBuf,
-    process::Stdio,
+    process::{ExitStatus, Stdio},
     time::Duration,
 };
 use tokio::{
@@ -73,17 +73,17 @@ impl<'data> Child<'data> {
         })
     }
 
-    /// Starts the program again whenever it dies. Answers when that can't be done any more.
-    pub(super) async fn keep(&mut self) -> Failure {
+    /// Starts the program again whenever it dies, and when `stale` ends. Answers when that can't be done any more.
+    pub(super) async fn keep(&mut self, stale: impl AsyncFn(&Data)) -> Failure {
         let mut deaths = 0;
         loop {
-            let ended = self
-                .process
-                .wait()
-                .await
-                .map_or_else(|error| error.to_string(), |status| status.to_string());
+            let ended = tokio::select! {
+                ended = self.process.wait() => ended,
+                () = stale(self.data) => self.end().await,
+            };
+            let ended = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
             deaths = if self.started.elapsed() > STEADY { 0 } else { deaths + 1 };
-            tracing::warn!("{} died ({ended}), starting it again", self.program.name);
+            tracing::warn!("{} ended ({ended}), starting it again", self.program.name);
             let mut failures = 0;
             loop {
                 sleep(delay(deaths + failures)).await;
@@ -101,17 +101,23 @@ impl<'data> Child<'data> {
         }
     }
 
-    /// Ends the program: asked first, killed after a while.
     pub(super) async fn stop(mut self) {
+        let _ = self.end().await;
+    }
+
+    /// Ends the program: asked first, killed after a while.
+    async fn end(&mut self) -> io::Result<ExitStatus> {
         // The id is gone once the process has been waited for, so that this never meets a stranger.
         if let Some(id) = self.process.id().and_then(|id| i32::try_from(id).ok()) {
             let _ = kill(Pid::from_raw(id), Signal::SIGTERM);
         }
-        if timeout(STOP_PATIENCE, self.process.wait()).await.is_err() {
-            tracing::warn!("{} does not end, killing it", self.program.name);
-            // It may have ended just now.
-            let _ = self.process.kill().await;
+        if let Ok(ended) = timeout(STOP_PATIENCE, self.process.wait()).await {
+            return ended;
         }
+        tracing::warn!("{} does not end, killing it", self.program.name);
+        // It may have ended just now.
+        let _ = self.process.start_kill();
+        self.process.wait().await
     }
 }
 
