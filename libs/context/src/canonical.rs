@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use super::{
     BadPattern, DOCKERFILE, DOCKERIGNORE, Ignore, Summary, Writer,
+    archive::END,
     path::{entry_path, link_stays_inside, parents},
     reader::{Entry, Kind, Reader},
 };
@@ -64,10 +65,6 @@ pub enum ContextRefused {
     TooManyEntries { limit: u64 },
     #[error("the names in the context take more than 64 MiB; shorten them or name what is not needed in .dockerignore")]
     NamesTooLong,
-    #[error(
-        "'{path}' comes before the .dockerignore that leaves it out; put .dockerignore first, or upload the directory"
-    )]
-    IgnoredTooLate { path: String },
     #[error(transparent)]
     Ignore(#[from] BadPattern),
     #[error("the .dockerignore is not a text of at most 1 MiB; correct it")]
@@ -96,7 +93,7 @@ impl ContextRefused {
             Self::LinkEscapes { .. } | Self::LinkTarget { .. } => "CTX_LINK_ESCAPES",
             Self::EntryType { .. } | Self::DockerfileDirectory => "CTX_ENTRY_TYPE",
             Self::TooLarge { .. } | Self::TooManyEntries { .. } | Self::NamesTooLong => "CTX_TOO_LARGE",
-            Self::IgnoredTooLate { .. } | Self::Ignore(_) | Self::IgnoreUnreadable => "CTX_IGNORE",
+            Self::Ignore(_) | Self::IgnoreUnreadable => "CTX_IGNORE",
             Self::Name { .. }
             | Self::Duplicate { .. }
             | Self::NotADirectory { .. }
@@ -119,24 +116,56 @@ impl ContextRefused {
     }
 }
 
-/// Writes the entries in their order, without a `Dockerfile` in the root (the editor's takes its place) and
-/// without the end of the archive (see [`assemble`](super::assemble)). The same input gives the same bytes.
+/// What became of an archive.
+#[derive(Debug)]
+pub struct Rewritten {
+    pub summary: Summary,
+    /// Its `.dockerignore`, when something that it leaves out came before it: [`leave_out`] does the rest.
+    pub late: Option<Ignore>,
+}
+
+/// Writes the entries in their order, without what `.dockerignore` leaves out, without a `Dockerfile` in the root (the
+/// editor's takes its place) and without the end of the archive (see [`assemble`](super::assemble)). The same input
+/// gives the same bytes.
 ///
 /// Blocking; the memory that it takes grows with the number of entries only.
-pub fn canonicalize(from: impl Read, to: impl Write, limits: &Limits) -> Result<Summary, ContextRefused> {
-    let mut rewrite = Rewrite::new(to, *limits, Ignore::default(), false);
+pub fn canonicalize(from: impl Read, to: impl Write, limits: &Limits) -> Result<Rewritten, ContextRefused> {
+    rewrite(from, to, limits, Ignore::default())
+}
+
+/// Writes once more what [`canonicalize`] wrote, without what its `.dockerignore` came too late for.
+pub fn leave_out(from: impl Read, to: impl Write, limits: &Limits, ignore: Ignore) -> Result<Summary, ContextRefused> {
+    Ok(rewrite(from.chain(&END[..]), to, limits, ignore)?.summary)
+}
+
+fn rewrite(from: impl Read, to: impl Write, limits: &Limits, ignore: Ignore) -> Result<Rewritten, ContextRefused> {
+    let mut rewrite = Rewrite {
+        to: Writer::new(BufWriter::with_capacity(256 * 1024, to)),
+        summary: Summary::default(),
+        limits: *limits,
+        ignore,
+        is_late: false,
+        entries: 0,
+        seen: HashMap::new(),
+        names: 0,
+        pending: HashMap::new(),
+    };
     rewrite.all(&mut Reader::new(from))?;
     rewrite.to.flush().map_err(ContextRefused::Write)?;
-    Ok(rewrite.summary)
+    Ok(Rewritten {
+        summary: rewrite.summary,
+        late: rewrite.is_late.then_some(rewrite.ignore),
+    })
 }
 
 /// One pass over an archive.
-pub(super) struct Rewrite<W: Write> {
-    pub(super) to: Writer<BufWriter<W>>,
-    pub(super) summary: Summary,
+struct Rewrite<W: Write> {
+    to: Writer<BufWriter<W>>,
+    summary: Summary,
     limits: Limits,
     ignore: Ignore,
-    keeps_dockerfile: bool,
+    /// Something was written that `ignore` leaves out.
+    is_late: bool,
     entries: u64,
     /// What has been written, or stands above something that has been.
     seen: HashMap<String, Seen>,
@@ -156,21 +185,7 @@ enum Seen {
 }
 
 impl<W: Write> Rewrite<W> {
-    pub(super) fn new(to: W, limits: Limits, ignore: Ignore, keeps_dockerfile: bool) -> Self {
-        Self {
-            to: Writer::new(BufWriter::with_capacity(256 * 1024, to)),
-            summary: Summary::default(),
-            limits,
-            ignore,
-            keeps_dockerfile,
-            entries: 0,
-            seen: HashMap::new(),
-            names: 0,
-            pending: HashMap::new(),
-        }
-    }
-
-    pub(super) fn all<R: Read>(&mut self, reader: &mut Reader<R>) -> Result<(), ContextRefused> {
+    fn all<R: Read>(&mut self, reader: &mut Reader<R>) -> Result<(), ContextRefused> {
         while let Some(entry) = reader.next()? {
             self.entries += 1;
             if self.entries > self.limits.entries {
@@ -186,7 +201,7 @@ impl<W: Write> Rewrite<W> {
     }
 
     fn entry<R: Read>(&mut self, path: &str, entry: &Entry, reader: &mut Reader<R>) -> Result<(), ContextRefused> {
-        if path == DOCKERFILE && !self.keeps_dockerfile {
+        if path == DOCKERFILE {
             return match entry.kind {
                 Kind::Directory => Err(ContextRefused::DockerfileDirectory),
                 _ => Ok(()),
@@ -194,6 +209,11 @@ impl<W: Write> Rewrite<W> {
         }
         // checked also where it is left out: nobody should rely on `.dockerignore` for that
         let target = link_target(path, entry)?;
+        if path == DOCKERIGNORE
+            && let Kind::File { size } = entry.kind
+        {
+            return self.dockerignore(size, entry, reader);
+        }
         if self.ignore.ignores(path) {
             if matches!(entry.kind, Kind::Directory) && self.ignore.may_keep_below(path) {
                 self.pending.insert(path.to_owned(), (entry.mode, entry.mtime));
@@ -230,20 +250,7 @@ impl<W: Write> Rewrite<W> {
         entry: &Entry,
         reader: &mut Reader<R>,
     ) -> Result<(), ContextRefused> {
-        self.summary.files += 1;
-        self.summary.bytes = self.summary.bytes.saturating_add(size);
-        if self.summary.bytes > self.limits.bytes {
-            return Err(ContextRefused::TooLarge {
-                limit: self.limits.bytes,
-            });
-        }
-        if path == DOCKERIGNORE {
-            let text = read_ignore(size, reader)?;
-            self.to
-                .file(path, entry.mode, entry.mtime, size, text.as_bytes())
-                .map_err(ContextRefused::Write)?;
-            return self.take_ignore(&text);
-        }
+        self.count(size)?;
         let mut content = Observed {
             from: reader.content(),
             failed: None,
@@ -258,19 +265,39 @@ impl<W: Write> Rewrite<W> {
         }
     }
 
-    /// From here on `.dockerignore` counts. What it leaves out may not have been written already.
-    fn take_ignore(&mut self, text: &str) -> Result<(), ContextRefused> {
-        let ignore = Ignore::parse(text)?;
-        let late = self.seen.iter().filter(|(path, seen)| match seen {
+    /// From here on it counts, also where it leaves itself out.
+    fn dockerignore<R: Read>(
+        &mut self,
+        size: u64,
+        entry: &Entry,
+        reader: &mut Reader<R>,
+    ) -> Result<(), ContextRefused> {
+        let text = read_ignore(size, reader)?;
+        let ignore = Ignore::parse(&text)?;
+        self.note(DOCKERIGNORE, &entry.kind)?;
+        if !ignore.ignores(DOCKERIGNORE) {
+            self.count(size)?;
+            self.to
+                .file(DOCKERIGNORE, entry.mode, entry.mtime, size, text.as_bytes())
+                .map_err(ContextRefused::Write)?;
+        }
+        self.is_late = self.seen.iter().any(|(path, seen)| match seen {
             Seen::ImpliedDirectory => false,
             Seen::Directory => ignore.ignores(path) && !ignore.may_keep_below(path),
-            Seen::File | Seen::Symlink => ignore.ignores(path),
+            Seen::File | Seen::Symlink => path != DOCKERIGNORE && ignore.ignores(path),
         });
-        // the same one in every run
-        if let Some((path, _)) = late.min_by_key(|(path, _)| path.as_str()) {
-            return Err(ContextRefused::IgnoredTooLate { path: path.clone() });
-        }
         self.ignore = ignore;
+        Ok(())
+    }
+
+    fn count(&mut self, size: u64) -> Result<(), ContextRefused> {
+        self.summary.files += 1;
+        self.summary.bytes = self.summary.bytes.saturating_add(size);
+        if self.summary.bytes > self.limits.bytes {
+            return Err(ContextRefused::TooLarge {
+                limit: self.limits.bytes,
+            });
+        }
         Ok(())
     }
 
@@ -339,7 +366,7 @@ fn link_target(path: &str, entry: &Entry) -> Result<String, ContextRefused> {
     })
 }
 
-pub(super) fn read_ignore<R: Read>(size: u64, reader: &mut Reader<R>) -> Result<String, ContextRefused> {
+fn read_ignore<R: Read>(size: u64, reader: &mut Reader<R>) -> Result<String, ContextRefused> {
     if size > IGNORE_MAX {
         return Err(ContextRefused::IgnoreUnreadable);
     }

@@ -1,19 +1,13 @@
-//! Makes the archive of a directory, or of somebody else's tar, for an upload: what `docker build` would send.
+//! Makes the archive of a directory for an upload: what `docker build` would send.
 
 use std::{
     fs::{self, File},
-    io::{self, BufReader, BufWriter, Read, Write},
+    io::{self, BufWriter, Write},
     os::unix::fs::{FileTypeExt, MetadataExt},
     path::{Path, PathBuf},
 };
 
-use super::{
-    DOCKERFILE, DOCKERIGNORE, Ignore, Limits, Summary, Writer,
-    canonical::{ContextRefused, Rewrite, read_ignore},
-    link_stays_inside,
-    path::entry_path,
-    reader::{Kind, Reader},
-};
+use super::{DOCKERFILE, DOCKERIGNORE, Ignore, Summary, Writer, canonical::ContextRefused, link_stays_inside};
 
 /// Writes a whole archive: sorted, without owners, `.dockerignore` honoured, whatever the directory's own order.
 ///
@@ -45,36 +39,6 @@ pub fn tar_directory(directory: PathBuf, to: impl Write) -> io::Result<Summary> 
     walk.directory("")?;
     walk.to.finish()?;
     Ok(walk.summary)
-}
-
-/// As [`tar_directory`], from a tar file: checked, and read twice because its `.dockerignore` may stand anywhere.
-pub fn tar_archive(archive: &Path, to: impl Write) -> Result<Summary, ContextRefused> {
-    let open = || {
-        File::open(archive)
-            .map(|file| BufReader::with_capacity(256 * 1024, file))
-            .map_err(ContextRefused::Read)
-    };
-    let ignore = find_ignore(open()?)?;
-    let unlimited = Limits {
-        bytes: u64::MAX,
-        entries: u64::MAX,
-    };
-    let mut rewrite = Rewrite::new(to, unlimited, ignore, true);
-    rewrite.all(&mut Reader::new(open()?))?;
-    rewrite.to.finish().map_err(ContextRefused::Write)?;
-    Ok(rewrite.summary)
-}
-
-fn find_ignore(archive: impl Read) -> Result<Ignore, ContextRefused> {
-    let mut reader = Reader::new(archive);
-    while let Some(entry) = reader.next()? {
-        if let Kind::File { size } = entry.kind
-            && entry_path(entry.number, &entry.path)?.as_deref() == Some(DOCKERIGNORE)
-        {
-            return Ok(Ignore::parse(&read_ignore(size, &mut reader)?)?);
-        }
-    }
-    Ok(Ignore::default())
 }
 
 struct Walk<W> {

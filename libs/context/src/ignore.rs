@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::{DOCKERFILE, DOCKERIGNORE, path::parents};
+use super::{DOCKERFILE, path::parents};
 
 /// What stays out of a context. The last pattern that matches a path, or a directory above it, decides.
 #[derive(Debug, Clone, Default)]
@@ -73,9 +73,9 @@ impl Ignore {
         Ok(Self { patterns })
     }
 
-    /// `path`: relative, normal, with slashes. The Dockerfile and `.dockerignore` themselves always stay in.
+    /// `path`: relative, normal, with slashes. The Dockerfile always stays in: the engine reads it there.
     pub fn ignores(&self, path: &str) -> bool {
-        if path == DOCKERFILE || path == DOCKERIGNORE {
+        if path == DOCKERFILE {
             return false;
         }
         let mut ignored = false;

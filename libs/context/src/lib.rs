@@ -12,8 +12,8 @@ mod reader;
 
 pub use archive::Writer;
 pub use assemble::assemble;
-pub use canonical::{ContextRefused, Limits, canonicalize};
-pub use directory::{tar_archive, tar_directory};
+pub use canonical::{ContextRefused, Limits, Rewritten, canonicalize, leave_out};
+pub use directory::tar_directory;
 pub use ignore::{BadPattern, Ignore};
 pub use path::link_stays_inside;
 

@@ -196,8 +196,7 @@ impl EditorApi {
             bytes: settings.context_bytes_max,
             entries: settings.context_entries_max,
         };
-        let name = self.world.ids.next().to_string();
-        let context = upload::receive(messages, name, limits, self.world.nats.blobs()).await?;
+        let context = upload::receive(messages, &self.world.ids, limits, self.world.nats.blobs()).await?;
         let command = Command::RecordContext {
             context: context.clone(),
         };

@@ -3,12 +3,13 @@
 //! Rewriting and storing run on threads of their own, which outlive the call: when the client goes away they find
 //! that the pieces stop without an end, and leave nothing behind.
 
+use anyhow::anyhow;
 use bytes::Bytes;
-use context::{ContextRefused, Limits, Summary, canonicalize};
-use eventlog::Blobs;
+use context::{ContextRefused, Limits, Rewritten, Summary, canonicalize, leave_out};
+use eventlog::{Blobs, LogError};
 use futures::{Stream, StreamExt as _};
 use proto::editor::v1::{UploadContextRequest, UploadedContext, upload_context_request::Part};
-use service::{Failure, invalid, outage, status, with_metadata};
+use service::{Failure, Ids, invalid, outage, status, with_metadata};
 use std::{
     io::{self, Write},
     time::Duration,
@@ -36,50 +37,95 @@ enum Piece {
     End,
 }
 
-/// Takes the rest of an upload, after its first message. `name` is a ULID of its own.
+/// Takes the rest of an upload, after its first message.
 pub(crate) async fn receive(
     messages: impl Stream<Item = Result<UploadContextRequest, Status>>,
-    name: String,
+    ids: &Ids,
     limits: Limits,
     blobs: Blobs,
 ) -> Result<UploadedContext, Failure> {
     let (sender, received) = mpsc::channel(WAITING);
-    let (rewritten, archive) = rewrite(received, limits);
-    let runtime = Handle::current();
-    let stored = spawn_blocking(move || runtime.block_on(blobs.put(&name, archive)));
+    let first = rewrite(until_end(received), move |from, to| canonicalize(from, to, &limits));
+    let first = Storing::begin(first, &blobs, ids);
     let fed = timeout(LONGEST, feed(messages, sender))
         .await
         .unwrap_or_else(|_| Err(too_slow()));
     // The client's own end comes first: without it, the others can't have a good one.
     fed?;
-    let rewritten = rewritten.await.map_err(|error| outage(&error))?;
-    let stored = stored.await.map_err(|error| outage(&error))?;
-    match (rewritten, stored) {
-        (Ok(summary), Ok((digest, bytes))) => Ok(UploadedContext {
-            digest,
-            size_bytes: i64::try_from(bytes).unwrap_or(i64::MAX),
-            files: u32::try_from(summary.files).unwrap_or(u32::MAX),
-        }),
-        (Ok(_) | Err(ContextRefused::Write(_)), Err(error)) => Err(error.into()),
-        (Err(refused), _) => Err(refusal(&refused).into()),
+    let (Rewritten { summary, late }, digest, bytes) = first.end().await?;
+    let Some(ignore) = late else {
+        return Ok(uploaded(summary, digest, bytes));
+    };
+    // What `.dockerignore` came too late for is stored by now. No revision will have it, so it is removed in time.
+    let stored = blobs.get(&digest).await?;
+    let stored = stored.ok_or_else(|| anyhow!("what was just stored is gone"))?;
+    let second = rewrite(stored, move |from, to| leave_out(from, to, &limits, ignore));
+    let (summary, digest, bytes) = Storing::begin(second, &blobs, ids).end().await?;
+    Ok(uploaded(summary, digest, bytes))
+}
+
+fn uploaded(summary: Summary, digest: String, bytes: u64) -> UploadedContext {
+    UploadedContext {
+        digest,
+        size_bytes: i64::try_from(bytes).unwrap_or(i64::MAX),
+        files: u32::try_from(summary.files).unwrap_or(u32::MAX),
+    }
+}
+
+/// An archive that is rewritten, and stored as it is.
+struct Storing<T> {
+    rewriting: JoinHandle<Result<T, ContextRefused>>,
+    storing: JoinHandle<Result<(String, u64), LogError>>,
+}
+
+impl<T> Storing<T> {
+    fn begin(
+        (rewriting, archive): (
+            JoinHandle<Result<T, ContextRefused>>,
+            impl AsyncRead + Send + Unpin + 'static,
+        ),
+        blobs: &Blobs,
+        ids: &Ids,
+    ) -> Self {
+        let (name, blobs, runtime) = (ids.next().to_string(), blobs.clone(), Handle::current());
+        Self {
+            rewriting,
+            storing: spawn_blocking(move || runtime.block_on(blobs.put(&name, archive))),
+        }
+    }
+
+    /// What the rewriter says, and the digest and the bytes of what is stored.
+    async fn end(self) -> Result<(T, String, u64), Failure> {
+        let rewritten = self.rewriting.await.map_err(|error| outage(&error))?;
+        let stored = self.storing.await.map_err(|error| outage(&error))?;
+        match (rewritten, stored) {
+            (Ok(rewritten), Ok((digest, bytes))) => Ok((rewritten, digest, bytes)),
+            (Ok(_) | Err(ContextRefused::Write(_)), Err(error)) => Err(error.into()),
+            (Err(refused), _) => Err(refusal(&refused).into()),
+        }
     }
 }
 
 /// Reads an archive, and yields it as it is stored.
-fn rewrite(
-    received: mpsc::Receiver<Piece>,
-    limits: Limits,
+fn rewrite<R, T, F>(
+    from: R,
+    with: F,
 ) -> (
-    JoinHandle<Result<Summary, ContextRefused>>,
-    impl AsyncRead + Send + Unpin,
-) {
+    JoinHandle<Result<T, ContextRefused>>,
+    impl AsyncRead + Send + Unpin + use<R, T, F>,
+)
+where
+    R: AsyncRead + Send + Unpin + 'static,
+    T: Send + 'static,
+    F: FnOnce(SyncIoBridge<R>, &mut Sending) -> Result<T, ContextRefused> + Send + 'static,
+{
     let (sender, rewritten) = mpsc::channel(WAITING);
-    let from = SyncIoBridge::new(until_end(received));
+    let from = SyncIoBridge::new(from);
     let rewriting = spawn_blocking(move || {
         let mut to = Sending(sender);
-        let summary = canonicalize(from, &mut to, &limits)?;
+        let ended = with(from, &mut to)?;
         to.send(Piece::End).map_err(ContextRefused::Write)?;
-        Ok(summary)
+        Ok(ended)
     });
     (rewriting, until_end(rewritten))
 }
@@ -200,9 +246,13 @@ mod tests {
     /// What happens to what a client sends.
     async fn uploaded(
         messages: impl Stream<Item = Result<UploadContextRequest, Status>>,
-    ) -> (Result<(), Status>, Result<Summary, ContextRefused>, io::Result<Vec<u8>>) {
+    ) -> (
+        Result<(), Status>,
+        Result<Rewritten, ContextRefused>,
+        io::Result<Vec<u8>>,
+    ) {
         let (sender, received) = mpsc::channel(WAITING);
-        let (rewritten, mut archive) = rewrite(received, LIMITS);
+        let (rewritten, mut archive) = rewrite(until_end(received), |from, to| canonicalize(from, to, &LIMITS));
         let mut stored = Vec::new();
         let (fed, read) = tokio::join!(feed(messages, sender), archive.read_to_end(&mut stored));
         (fed, rewritten.await.unwrap(), read.map(|_| stored))
@@ -212,7 +262,7 @@ mod tests {
     async fn an_archive_arrives_in_pieces_of_any_size() {
         let (fed, summary, stored) = uploaded(stream::iter(chunks(&archive()))).await;
         assert!(fed.is_ok());
-        assert_eq!(summary.unwrap(), Summary { files: 1, bytes: 5_000 });
+        assert_eq!(summary.unwrap().summary, Summary { files: 1, bytes: 5_000 });
         assert_eq!(stored.unwrap().len(), 512 + 5_120);
     }
 

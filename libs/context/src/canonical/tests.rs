@@ -69,8 +69,12 @@ fn check(upload: &[u8]) -> Result<Vec<String>, String> {
 /// The names in the result, with what is worth knowing of each.
 fn checked(upload: &[u8], limits: &Limits) -> Result<Vec<String>, ContextRefused> {
     let mut stored = Vec::new();
-    let summary = canonicalize(upload, &mut stored, limits)?;
+    let Rewritten { mut summary, late } = canonicalize(upload, &mut stored, limits)?;
     assert_eq!(stored.len() % 512, 0);
+    if let Some(late) = late {
+        let first = std::mem::take(&mut stored);
+        summary = leave_out(&first[..], &mut stored, limits, late)?;
+    }
     assert!(
         !stored.ends_with(&END) || summary.files > 0,
         "the end is written when the archive is assembled"
@@ -267,28 +271,57 @@ fn the_limits_are_named() {
 }
 
 #[test]
-fn a_dockerignore_counts_when_it_comes_first() {
+fn a_dockerignore_counts_wherever_it_stands() {
     // covers R80
+    let files = |upload: Upload| {
+        let upload = upload.file("a.log", "").dir("d").file("d/x", "").file("d/keep", "");
+        upload.dir("gone").file("gone/x", "")
+    };
+    let ignore = |upload: Upload| upload.file("./.dockerignore", "*.log\nd\n!d/keep\ngone\n");
+    let kept = ["d/", "d/keep", "b"];
+    let first = files(ignore(Upload::default())).file("b", "");
+    assert_eq!(first.check().unwrap(), [&[".dockerignore"], &kept[..]].concat());
+    let between = ignore(files(Upload::default())).file("b", "").file("b.log", "");
+    assert_eq!(between.check().unwrap(), ["d/", "d/keep", ".dockerignore", "b"]);
+    let last = ignore(files(Upload::default()).file("b", ""));
+    assert_eq!(last.check().unwrap(), [&kept[..], &[".dockerignore"]].concat());
+
+    let upload = Upload::default().file("a", "").file(".dockerignore", "*.log\n").end();
+    let rewritten = canonicalize(&upload[..], io::sink(), &Limits::default()).unwrap();
+    assert!(rewritten.late.is_none(), "nothing has to be written twice");
+}
+
+#[test]
+fn a_dockerignore_that_names_itself_counts_and_is_not_seen() {
+    let patterns = "*\n!src\n";
     let upload = Upload::default()
-        .file(".dockerignore", "*.log\nd\n!d/keep\n")
-        .file("a.log", "")
-        .dir("d")
-        .file("d/x", "");
-    assert_eq!(
-        upload.file("d/keep", "").file("b", "").check().unwrap(),
-        [".dockerignore", "d/", "d/keep", "b"]
-    );
-    let late = Upload::default()
-        .file("z.log", "")
-        .file("a.log", "")
-        .file(".dockerignore", "*.log\n");
+        .file("x", "")
+        .file(".dockerignore", patterns)
+        .file("src/a", "");
+    assert_eq!(upload.check().unwrap(), ["src/a"]);
+    let twice = Upload::default()
+        .file(".dockerignore", patterns)
+        .file(".dockerignore", "");
     assert!(
-        late.check()
+        twice
+            .check()
             .unwrap_err()
-            .starts_with("'a.log' comes before the .dockerignore")
+            .starts_with("'.dockerignore' is in the archive twice")
     );
-    let harmless = Upload::default().file("a", "").file(".dockerignore", "*.log\n");
-    assert_eq!(harmless.check().unwrap(), ["a", ".dockerignore"]);
+}
+
+#[test]
+fn a_hard_link_to_what_is_left_out_is_refused() {
+    let upload = Upload::default()
+        .file("a.log", "1")
+        .raw("b", EntryType::Link, "a.log", b"")
+        .file(".dockerignore", "*.log");
+    assert!(
+        upload
+            .check()
+            .unwrap_err()
+            .starts_with("the hard link 'b' leads to 'a.log', which is no file")
+    );
 }
 
 #[test]
