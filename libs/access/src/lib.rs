@@ -9,7 +9,7 @@ pub use name::{MalformedName, Name, is_tag};
 pub use projection::AccessProjection;
 pub use proto::catalog::v1::{Right, Role};
 
-use eventlog::{Position, View};
+use eventlog::{Behind, Position, View};
 use ids::{ImageId, WorkspaceId};
 use lru::LruCache;
 use std::{
@@ -43,6 +43,9 @@ pub enum Denied {
     NeedsWrite,
     #[error("you may change this image but not share it, ask for manage access")]
     NeedsManage,
+    /// Nobody knows who may do what by now.
+    #[error(transparent)]
+    Behind(#[from] Behind),
     #[error("the rights can't be read")]
     Unreadable(#[from] sqlx::Error),
 }
@@ -105,6 +108,9 @@ impl Access {
 
     /// Finds a live image by id or name, and demands a right.
     pub async fn image(&self, caller: &Caller, reference: &str, needed: Right) -> Result<Located, Denied> {
+        if needed != Right::Read {
+            self.view.keeps_up()?;
+        }
         let located = self.any_image(caller, reference).await?;
         if located.deleted {
             return Err(Denied::NoSuchImage);
@@ -115,6 +121,7 @@ impl Access {
 
     /// The same for reading what happened: deleted images count, by id, or by name as long as no live one has it.
     pub async fn any_image(&self, caller: &Caller, reference: &str) -> Result<Located, Denied> {
+        self.view.goes_on()?;
         let row = self.row(&caller.user, reference).await?;
         let right = right_of(row.role, caller.admin).ok_or(Denied::NoSuchImage)?;
         let (Ok(image), Ok(workspace)) = (row.id.parse(), row.workspace.parse()) else {
@@ -181,6 +188,10 @@ impl Access {
 
     /// Finds a workspace by id, or by a name that only one of the caller's workspaces has, and demands a role.
     pub async fn workspace(&self, caller: &Caller, reference: &str, needed: Role) -> Result<WorkspaceId, Denied> {
+        if needed == Role::Owner {
+            self.view.keeps_up()?;
+        }
+        self.view.goes_on()?;
         let rows: Vec<(String, Option<i32>)> = sqlx::query_as(
             "SELECT workspace.id, member.role FROM workspace
              LEFT JOIN member ON member.workspace = workspace.id AND member.user = ?1
@@ -215,6 +226,7 @@ impl Access {
 
     /// Whether a user is an owner of a workspace now: what a build is judged by.
     pub async fn is_owner(&self, user: &str, workspace: WorkspaceId) -> Result<bool, Denied> {
+        self.view.keeps_up()?;
         let role: Option<i32> = sqlx::query_scalar("SELECT role FROM member WHERE workspace = ? AND user = ?")
             .bind(workspace.to_string())
             .bind(user)
@@ -225,6 +237,7 @@ impl Access {
 
     /// The workspaces whose images the caller may see. `None`: all of them.
     pub async fn visible_workspaces(&self, caller: &Caller) -> Result<Option<Vec<String>>, Denied> {
+        self.view.goes_on()?;
         if caller.admin {
             return Ok(None);
         }

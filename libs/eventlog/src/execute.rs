@@ -125,7 +125,8 @@ impl Writer {
         let mut fold = self.fold::<A>(&stream, Known::Cached).await?;
         if fold.version < position {
             // It fell out of the cache meanwhile, and the view does not have the new entry yet.
-            self.reach(position).await?;
+            let reached = self.view.reach(position, CATCH_UP).await;
+            reached.map_err(|behind| LogError::OutcomeUnknown(behind.into()))?;
             fold = self.fold::<A>(&stream, Known::Newest).await?;
         }
         Ok(Done {
@@ -146,8 +147,14 @@ impl Writer {
     }
 
     async fn run(&self, request: &Request, steps: &[Step]) -> Result<(Position, Outcome, Turn), ExecuteError> {
+        let mut full = None;
         if !request.urgent {
-            self.log.admit().await?;
+            match self.log.admit().await {
+                Ok(()) => (),
+                // What was written before is answered, however full the log is.
+                Err(error @ LogError::Full { .. }) => full = Some(error),
+                Err(error) => return Err(error.into()),
+            }
         }
         let streams = steps.iter().map(|step| step.0.stream()).collect();
         let turn = self.turns.take(streams).await.ok_or(ExecuteError::Contended)?;
@@ -194,6 +201,9 @@ impl Writer {
                     || Ok((version.unwrap_or_default(), Outcome::Unchanged, turn)),
                     |refusal| Err(ExecuteError::Refused(refusal)),
                 );
+            }
+            if let Some(full) = full {
+                return Err(full.into());
             }
             if let Some(position) = self.append(request, steps, judgements).await? {
                 return Ok((position, Outcome::Written, turn));

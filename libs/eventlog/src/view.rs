@@ -116,6 +116,37 @@ impl View {
         self.state.borrow().position
     }
 
+    /// Whether it still follows the log, be it late.
+    ///
+    /// # Errors
+    /// When it stopped for good.
+    pub fn goes_on(&self) -> Result<(), Behind> {
+        let state = self.state.borrow();
+        match &state.halted {
+            Some(cause) => Err(Behind::Halted {
+                at: state.position,
+                cause: cause.clone(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether it follows the log without trouble: what it says is what holds now.
+    ///
+    /// # Errors
+    /// When it stopped, or can't be written at the moment.
+    pub fn keeps_up(&self) -> Result<(), Behind> {
+        self.goes_on()?;
+        let state = self.state.borrow();
+        match state.troubled {
+            Some(_) => Err(Behind::Late {
+                at: state.position,
+                wanted: self.head(),
+            }),
+            None => Ok(()),
+        }
+    }
+
     /// Changes whenever entries of some categories were applied: for those who act on them, and on nothing else.
     pub fn applied(&self, categories: &'static [&'static str]) -> watch::Receiver<Position> {
         let (rings, applied) = watch::channel(self.position());

@@ -150,6 +150,7 @@ pub async fn run(
     let auth = Arc::new(Verifier::open(&public_key(&config))?);
 
     let mut process = Process::default();
+    process.health.push(("access", access.view().clone()));
     let mut follower = None;
     for service in services {
         let nats = nats::connect(&config, service.name).await?;

@@ -26,8 +26,10 @@ async fn a_nearly_full_log_keeps_the_rest_for_ends_and_cancels_and_heals_when_it
         traceparent: "x".repeat(4_000),
         ..request()
     };
+    let known = request();
+    let first = process.add_as(&known, "a", 1).await.unwrap();
     // Entries go in as long as users' commands are admitted.
-    let mut written = 0;
+    let mut written = 1;
     while log.admit().await.is_ok() {
         process.add_as(&urgent(), "a", 1).await.unwrap();
         written += 1;
@@ -43,6 +45,8 @@ async fn a_nearly_full_log_keeps_the_rest_for_ends_and_cancels_and_heals_when_it
         refused.to_string(),
         format!("the event log is full ({used} of {limit} bytes), ask the operator to raise its limit")
     );
+    let again = process.add_as(&known, "a", 1).await.unwrap();
+    assert_eq!(again.0, first.0, "what took effect before is answered");
     // Ends and cancels still do, up to the very end, where they are told the same.
     let mut ends = 0;
     let full = loop {
