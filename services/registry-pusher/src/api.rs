@@ -132,6 +132,11 @@ impl Api {
             let sentence = "no build of this image got as far as a push";
             return Err(status(Code::FailedPrecondition, "NOTHING_TO_RETRY", sentence).into());
         };
+        // Two builds of one image are never under way.
+        if !view::is_newest(&self.view, located.image, assembled.build).await? {
+            let sentence = "a newer build of this image was started, build it again instead";
+            return Err(status(Code::FailedPrecondition, "NOTHING_TO_RETRY", sentence).into());
+        }
         let age_ms = self.world.clock.now_ms() - assembled.ended_ms;
         let reopen = Command::Reopen {
             opened: assembled.opened(),

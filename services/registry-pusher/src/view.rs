@@ -8,8 +8,8 @@ mod queries;
 mod tests;
 
 pub(crate) use queries::{
-    Assembled, Leaving, Published, Tagged, Unsettled, assembled, contents, due, leaving, over, resolve, tag_page, tags,
-    unsettled,
+    Assembled, Leaving, Published, Tagged, Unsettled, assembled, contents, due, is_newest, leaving, over, resolve,
+    tag_page, tags, unsettled,
 };
 
 use async_trait::async_trait;
@@ -41,14 +41,14 @@ const SCHEMA: &str = "
     CREATE INDEX image_path ON image (path);
     CREATE INDEX image_unsettled ON image (id)
         WHERE deleted IS NULL AND (named_path IS NOT path OR named_tag IS NOT tag OR moved > ifnull(placed, 0));
-    CREATE TABLE build (id TEXT PRIMARY KEY, image TEXT, revision INTEGER, requester TEXT,
+    CREATE TABLE build (id TEXT PRIMARY KEY, image TEXT, queued INTEGER, revision INTEGER, requester TEXT,
         attempt INTEGER, engine TEXT, artifact TEXT, extra_tags TEXT,
         state INTEGER, retryable INTEGER,
         target_path TEXT, digest TEXT, size INTEGER, os TEXT, architecture TEXT,
         -- Positions: of a cancel, and of the entry that the next step follows from.
         cancelled INTEGER, cause INTEGER,
         ended_ms INTEGER, traceparent TEXT);
-    CREATE INDEX build_image ON build (image, id);
+    CREATE INDEX build_image ON build (image, queued);
     CREATE INDEX build_due ON build (engine, cause) WHERE state IN (1, 2);
     CREATE INDEX build_artifact ON build (artifact) WHERE artifact IS NOT NULL;
     CREATE TABLE tag (image TEXT, tag TEXT, digest TEXT NOT NULL, build TEXT, actor TEXT NOT NULL,

@@ -200,8 +200,10 @@ impl Tile {
             }
             RepositoryEvent::Reopened(event) => {
                 let build = event.build.unwrap_or_default().to_string();
-                self.active_build.clone_from(&build);
-                self.outcome(entry, build, BuildOutcome::InProgress);
+                if self.last_build == build {
+                    self.active_build.clone_from(&build);
+                    self.outcome(entry, build, BuildOutcome::InProgress);
+                }
             }
             RepositoryEvent::Relocated(event) => {
                 let name = event.name.clone().unwrap_or_default();

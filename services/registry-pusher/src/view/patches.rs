@@ -38,6 +38,7 @@ struct ImagePatch {
 #[derive(Default, Serialize)]
 struct BuildPatch {
     image: String,
+    queued: Option<i64>,
     revision: Option<u32>,
     requester: Option<String>,
     attempt: Option<u32>,
@@ -136,6 +137,7 @@ impl Patches {
         match event {
             BuildsEvent::Queued(queued) => {
                 let row = self.build(entry, queued.build);
+                row.queued = Some(entry.position.as_i64());
                 row.revision = Some(queued.revision);
                 row.requester = Some(entry.envelope.actor.clone());
             }
@@ -295,13 +297,13 @@ const IMAGES: &str = "
         traceparent = ifnull(excluded.traceparent, traceparent)";
 
 const BUILDS: &str = "
-    INSERT INTO build SELECT value->>0, value->>'$[1].image', value->>'$[1].revision', value->>'$[1].requester',
+    INSERT INTO build SELECT value->>0, value->>'$[1].image', value->>'$[1].queued', value->>'$[1].revision', value->>'$[1].requester',
         value->>'$[1].attempt', value->>'$[1].engine', value->>'$[1].artifact', value->>'$[1].extra_tags',
         value->>'$[1].state', value->>'$[1].retryable', value->>'$[1].target_path', value->>'$[1].digest',
         value->>'$[1].size', value->>'$[1].os', value->>'$[1].architecture', value->>'$[1].cancelled',
         value->>'$[1].cause', value->>'$[1].ended_ms', value->>'$[1].traceparent'
     FROM json_each(?) WHERE true
-    ON CONFLICT (id) DO UPDATE SET revision = ifnull(excluded.revision, revision),
+    ON CONFLICT (id) DO UPDATE SET queued = ifnull(excluded.queued, queued), revision = ifnull(excluded.revision, revision),
         requester = ifnull(excluded.requester, requester), attempt = ifnull(excluded.attempt, attempt),
         engine = ifnull(excluded.engine, engine), artifact = ifnull(excluded.artifact, artifact),
         extra_tags = ifnull(excluded.extra_tags, extra_tags), state = ifnull(excluded.state, state),

@@ -122,12 +122,22 @@ pub(crate) async fn due(view: &View, engine: &str) -> sqlx::Result<Vec<Assembled
 pub(crate) async fn assembled(view: &View, image: ImageId, build: Option<BuildId>) -> sqlx::Result<Option<Assembled>> {
     sqlx::query_as(sqlx::AssertSqlSafe(format!(
         "{ASSEMBLED} WHERE build.image = ?1 AND build.id = ifnull(?2, build.id) AND build.artifact IS NOT NULL
-         ORDER BY build.id DESC LIMIT 1"
+         ORDER BY build.queued DESC LIMIT 1"
     )))
     .bind(image.to_string())
     .bind(build.map(|build| build.to_string()))
     .fetch_optional(view.rows())
     .await
+}
+
+/// Whether no build of the image was queued after this one.
+pub(crate) async fn is_newest(view: &View, image: ImageId, build: BuildId) -> sqlx::Result<bool> {
+    let newest: Option<String> =
+        sqlx::query_scalar("SELECT id FROM build WHERE image = ? ORDER BY queued DESC LIMIT 1")
+            .bind(image.to_string())
+            .fetch_optional(view.rows())
+            .await?;
+    Ok(newest == Some(build.to_string()))
 }
 
 /// Which of these references in an engine, or builds, are of publications that no longer need them. A refused one
