@@ -22,12 +22,18 @@ use oci_client::{
     secrets::RegistryAuth,
 };
 use std::time::Duration;
+use tokio::time::sleep;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the registry may be silent in the middle of an answer.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Blobs that are mounted at the same time.
 const MOUNTS: usize = 8;
+const PAUSES: [Duration; 3] = [
+    Duration::from_millis(20),
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+];
 /// Tags per page of a list.
 const PAGE: usize = 500;
 const PROBE_BYTES: usize = 1024 * 1024;
@@ -100,7 +106,20 @@ impl Registry {
     }
 
     /// Fetches a manifest; its bytes were checked against its digest.
+    ///
+    /// It asks again at once: docker-registry 2.8 writes the link of a manifest anew in place while that gets another
+    /// tag, and whoever reads it in that moment gets a 500.
     pub(crate) async fn manifest(&self, path: &str, tag_or_digest: &str) -> Result<Manifest, RegistryError> {
+        for pause in PAUSES {
+            match self.manifest_now(path, tag_or_digest).await {
+                Err(RegistryError::Unreachable(_)) => sleep(pause).await,
+                answer => return answer,
+            }
+        }
+        self.manifest_now(path, tag_or_digest).await
+    }
+
+    async fn manifest_now(&self, path: &str, tag_or_digest: &str) -> Result<Manifest, RegistryError> {
         let reference = self.reference(path, tag_or_digest);
         let (bytes, digest) = self
             .client
