@@ -17,7 +17,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
+
+/// Calls that wait for a view at the same time. Behind one that does not get on, more would only pile up.
+const WAITING_MAX: usize = 256;
 
 /// What entries do to a view's tables.
 #[async_trait]
@@ -59,7 +62,9 @@ pub struct ViewState {
     pub changed: Position,
     /// Why it stopped for good, until this build is upgraded.
     pub halted: Option<Arc<str>>,
-    /// Why it does not get on at the moment.
+    /// What was behind that: for those who operate the service, and not for callers.
+    pub why: Option<Arc<str>>,
+    /// Why it does not get on at the moment. Not for callers either.
     pub troubled: Option<Arc<str>>,
 }
 
@@ -68,12 +73,10 @@ pub struct ViewState {
 pub enum Behind {
     #[error("the view is at {at} and did not reach {wanted} in time, try again")]
     Late { at: Position, wanted: Position },
-    #[error("the view is at {at} and does not get to {wanted}: {cause}; it goes on once that is mended")]
-    Troubled {
-        at: Position,
-        wanted: Position,
-        cause: Arc<str>,
-    },
+    #[error("the view is at {at} and can't be written at the moment, so it does not get to {wanted}: try again later")]
+    Troubled { at: Position, wanted: Position },
+    #[error("{WAITING_MAX} calls wait for the view already, try again")]
+    Crowded,
     #[error("the view stopped at {at}: {cause}")]
     Halted { at: Position, cause: Arc<str> },
     #[error("the log ends at {head}, it has no position {wanted}")]
@@ -88,6 +91,8 @@ pub struct View {
     state: watch::Receiver<ViewState>,
     head: watch::Receiver<Position>,
     bells: Bells,
+    /// For those who wait among many.
+    places: Arc<Semaphore>,
 }
 
 /// Who wants to know of entries of some categories.
@@ -180,7 +185,7 @@ impl View {
                 position: at, troubled, ..
             } = self.state();
             return Err(match troubled {
-                Some(cause) => Behind::Troubled { at, wanted, cause },
+                Some(_) => Behind::Troubled { at, wanted },
                 None => Behind::Late { at, wanted },
             });
         };
@@ -191,6 +196,15 @@ impl View {
             }),
             _ => Ok(()),
         }
+    }
+
+    /// The same for those who may be any number: some hundreds of them wait, and the next is sent away at once.
+    pub async fn reach_among_many(&self, wanted: Position, within: Duration) -> Result<(), Behind> {
+        if self.position() >= wanted {
+            return Ok(());
+        }
+        let _place = self.places.try_acquire().map_err(|_| Behind::Crowded)?;
+        self.reach(wanted, within).await
     }
 }
 
@@ -230,6 +244,7 @@ impl Views {
             state: state.subscribe(),
             head: self.head.subscribe(),
             bells: bells.clone(),
+            places: Arc::new(Semaphore::new(WAITING_MAX)),
         };
         self.opened.lock().unwrap_or_else(PoisonError::into_inner).push(Opened {
             projection: Box::new(projection),
@@ -239,5 +254,76 @@ impl Views {
             bells,
         });
         view
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Append, Envelope, EventLog as _, MemoryLog, StreamId};
+    use futures::{FutureExt as _, future::join_all};
+    use tokio_util::sync::CancellationToken;
+
+    /// Whatever comes, it does this.
+    struct Stating(&'static str);
+
+    #[async_trait]
+    impl Projection for Stating {
+        fn name(&self) -> &'static str {
+            "stating"
+        }
+
+        fn schema(&self) -> &'static str {
+            ""
+        }
+
+        fn reads(&self) -> &'static [&'static str] {
+            &["thing"]
+        }
+
+        async fn apply(&self, view: &mut SqliteConnection, _: &[crate::Entry]) -> Result<(), ViewError> {
+            sqlx::query(self.0).execute(view).await?;
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn some_hundreds_wait_and_the_next_is_sent_away_at_once() {
+        let views = Views::new(Path::new("/nonexistent"));
+        let view = views.open(Stating(""));
+        let (one, long) = (Position(1), Duration::from_hours(1));
+        let mut waiting = Box::pin(join_all((0..WAITING_MAX).map(|_| view.reach_among_many(one, long))));
+        assert!(waiting.as_mut().now_or_never().is_none());
+        let refused = view.reach_among_many(one, long).await.unwrap_err();
+        assert_eq!(refused.to_string(), "256 calls wait for the view already, try again");
+        assert!(view.reach_among_many(Position(0), long).await.is_ok());
+        assert!(view.reach(one, long).now_or_never().is_none(), "our own work waits");
+
+        drop(waiting);
+        assert!(view.reach_among_many(one, long).now_or_never().is_none());
+    }
+
+    #[tokio::test]
+    async fn what_broke_a_view_is_for_those_who_operate_it() {
+        let log = Arc::new(MemoryLog::default());
+        let append = Append {
+            stream: StreamId::new("thing", 1),
+            expected: Position(0),
+            bytes: prost::Message::encode_to_vec(&Envelope::default()).into(),
+        };
+        let written = log.append(vec![append]).await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let views = Views::new(folder.path());
+        let view = views.open(Stating("INSERT INTO nowhere VALUES (1)"));
+        let reached = tokio::select! {
+            ended = views.run(Arc::new(log), watch::Sender::default(), CancellationToken::new()) => panic!("{ended:?}"),
+            reached = view.reach(written, Duration::from_secs(20)) => reached,
+        };
+        assert_eq!(
+            reached.unwrap_err().to_string(),
+            "the view stopped at 0: the view's file can't be written"
+        );
+        let why = view.state().why.unwrap();
+        assert!(why.contains("no such table: nowhere"), "{why}");
     }
 }

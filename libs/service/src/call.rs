@@ -28,8 +28,10 @@ impl World {
             let wanted = wanted
                 .parse()
                 .map_err(|_| invalid(AT_LEAST, "not a position of the log"))?;
-            self.reach(view, Position(wanted)).await?;
-            self.reach(self.access.view(), Position(wanted)).await?;
+            for view in [view, self.access.view()] {
+                self.exists(view, Position(wanted)).await?;
+                view.reach_among_many(Position(wanted), CATCH_UP).await?;
+            }
         }
         Ok(Call {
             caller: bearer.caller,
@@ -41,16 +43,19 @@ impl World {
 
     /// Waits for a view. A position that the log does not have is an error at once.
     pub async fn reach(&self, view: &View, wanted: Position) -> Result<(), Failure> {
-        if view.position() >= wanted {
+        self.exists(view, wanted).await?;
+        Ok(view.reach(wanted, CATCH_UP).await?)
+    }
+
+    async fn exists(&self, view: &View, wanted: Position) -> Result<(), Failure> {
+        if view.position().max(view.head()) >= wanted {
             return Ok(());
         }
-        if wanted > view.head() {
-            let head = self.log.head().await?;
-            if wanted > head {
-                return Err(Behind::Beyond { head, wanted }.into());
-            }
+        let head = self.log.head().await?;
+        if wanted > head {
+            return Err(Behind::Beyond { head, wanted }.into());
         }
-        Ok(view.reach(wanted, CATCH_UP).await?)
+        Ok(())
     }
 }
 

@@ -10,19 +10,25 @@ use axum::{
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
     routing::get,
-    serve::ListenerExt as _,
+    serve::{Listener as _, ListenerExt as _},
 };
 use eventlog::View;
+use futures::stream;
 use serde::Serialize;
-use std::time::{Duration, Instant};
+use std::{
+    convert::Infallible,
+    time::{Duration, Instant},
+};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
+use tonic::{Status, service::Routes, transport::Server};
 use tonic_health::server::HealthReporter;
 use tonic_web::GrpcWebLayer;
 use tower_http::cors::CorsLayer;
 use tracing::{Instrument as _, field::Empty};
 
+/// A client has one connection, and each call on it and each stream that it follows is one of these.
+const STREAMS_MAX: u32 = 4_000;
 /// How long calls that are still open may take once the process stops.
 const DRAIN: Duration = Duration::from_secs(2);
 
@@ -60,14 +66,22 @@ pub(crate) async fn serve(
         // Small messages must not wait for each other. Where that can't be set, they do.
         let _ = tcp.set_nodelay(true);
     });
-    let stopping = stop.clone();
-    let served = axum::serve(listener, app).with_graceful_shutdown(async move { stopping.cancelled().await });
+    // It waits a little when this process has too many files open, and never fails.
+    let accepted = stream::unfold(listener, |mut listener| async {
+        let (tcp, _) = listener.accept().await;
+        Some((Ok::<_, Infallible>(tcp), listener))
+    });
+    let served = Server::builder()
+        .accept_http1(true)
+        .max_concurrent_streams(STREAMS_MAX)
+        .add_routes(Routes::from(app))
+        .serve_with_incoming_shutdown(accepted, stop.cancelled());
     let drained = async {
         stop.cancelled().await;
         tokio::time::sleep(DRAIN).await;
     };
     tokio::select! {
-        served = async { served.await } => served.context("the port can't be served"),
+        served = served => served.context("the port can't be served"),
         () = report(reporter, process.health) => Ok(()),
         () = drained => Ok(()),
     }
@@ -124,7 +138,10 @@ fn facts(health: &[(&'static str, View)]) -> Vec<Facts> {
             service,
             view: view.name(),
             position: state.position.0,
-            halted: state.halted.as_deref().map(str::to_owned),
+            halted: state.halted.map(|halted| {
+                let why = state.why.iter().map(|why| format!(": {why}"));
+                why.fold(halted.to_string(), |halted, why| halted + &why)
+            }),
             troubled: state.troubled.as_deref().map(str::to_owned),
         }
     };

@@ -5,7 +5,7 @@
 use crate::auth::Unknown;
 use access::Denied;
 use aggregate::{Refusal, RefusalKind};
-use eventlog::{Behind, ExecuteError, LogError, ViewError};
+use eventlog::{Behind, ExecuteError, LogError, Position, ViewError};
 use std::{collections::HashMap, error::Error};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
@@ -18,11 +18,11 @@ pub fn status(code: Code, reason: &str, message: impl Into<String>) -> Status {
 }
 
 /// The same with what a program needs to react, such as the id of the build that runs.
-pub fn with_metadata<const N: usize>(
+pub fn with_metadata<'a>(
     code: Code,
     reason: &str,
     message: impl Into<String>,
-    metadata: [(&str, String); N],
+    metadata: impl IntoIterator<Item = (&'a str, String)>,
 ) -> Status {
     let metadata: HashMap<String, String> = metadata
         .into_iter()
@@ -103,7 +103,18 @@ impl From<Unknown> for Failure {
 
 impl From<Behind> for Failure {
     fn from(behind: Behind) -> Self {
-        Self(status(Code::Unavailable, "VIEW_BEHIND", behind.to_string()))
+        let positions = |wanted: Position, name: &'static str, at: Position| {
+            vec![("wanted", wanted.to_string()), (name, at.to_string())]
+        };
+        let (reason, facts) = match &behind {
+            Behind::Late { at, wanted } | Behind::Troubled { at, wanted } => {
+                ("VIEW_BEHIND", positions(*wanted, "at", *at))
+            }
+            Behind::Beyond { head, wanted } => ("VIEW_BEHIND", positions(*wanted, "head", *head)),
+            Behind::Halted { at, .. } => ("VIEW_BEHIND", vec![("at", at.to_string())]),
+            Behind::Crowded => ("VIEW_CROWDED", vec![]),
+        };
+        Self(with_metadata(Code::Unavailable, reason, behind.to_string(), facts))
     }
 }
 

@@ -251,7 +251,8 @@ impl Session {
 
 /// The server's log ends before a position that it gave out.
 fn is_beyond(status: &Status) -> bool {
-    has_reason(status, "VIEW_BEHIND") && status.message().contains("the log ends at")
+    let info = status.get_details_error_info();
+    info.is_some_and(|info| info.reason == "VIEW_BEHIND" && info.metadata.contains_key("head"))
 }
 
 /// A view that is behind has been waited for already.
@@ -380,7 +381,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let session = session(folder.path());
         session.saw(90);
-        let beyond = || Err(unavailable("VIEW_BEHIND", "the log ends at 3, it has no position 90"));
+        let beyond = || {
+            let facts = [("head", "3"), ("wanted", "90")].map(|(fact, at)| (fact.to_owned(), at.to_owned()));
+            let details = ErrorDetails::with_error_info("VIEW_BEHIND", "cooperage", facts);
+            let sentence = "the log ends at 3, it has no position 90";
+            Err(Status::with_error_details(Code::Unavailable, sentence, details))
+        };
         let (ended, tried) = changed(&session, vec![beyond(), Ok(4)]).await;
         assert_eq!((ended.unwrap().position, tried), (4, 2));
         assert_eq!(session.stamp.position(), 4);

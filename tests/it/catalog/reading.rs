@@ -7,7 +7,7 @@ use proto::catalog::v1::{
     RemoveMemberRequest, Role, WatchImagesRequest, WatchImagesResponse,
 };
 use std::time::{Duration, Instant, SystemTime};
-use tests::{User, dump, reason};
+use tests::{User, detail, dump, reason};
 use tokio::time::timeout;
 use tonic::{Code, Status, Streaming};
 
@@ -46,7 +46,8 @@ async fn one_reads_ones_own_writes() {
 #[tokio::test]
 async fn a_position_that_the_log_does_not_have_fails_at_once() {
     let given = given().await;
-    given.ada.saw(given.head().await + 1_000);
+    let head = given.head().await;
+    given.ada.saw(head + 1_000);
     let asked = Instant::now();
     let behind = given.ada.workspace("another").await.unwrap_err();
     assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
@@ -55,6 +56,8 @@ async fn a_position_that_the_log_does_not_have_fails_at_once() {
         (Code::Unavailable, "VIEW_BEHIND")
     );
     assert!(behind.message().contains("it has no position"), "{}", behind.message());
+    let positions = [detail(&behind, "head"), detail(&behind, "wanted")];
+    assert_eq!(positions, [head.to_string(), (head + 1_000).to_string()]);
 }
 
 // covers R9, R109
@@ -240,6 +243,19 @@ async fn a_watch_does_not_seem_over_when_the_service_stops() {
     stopped.unwrap();
     let ended = ended.unwrap_err();
     assert_eq!((ended.code(), reason(&ended).as_str()), (Code::Unavailable, "STOPPING"));
+}
+
+#[tokio::test]
+async fn hundreds_of_watches_share_a_connection() {
+    let given = given().await;
+    let mut all = Vec::new();
+    for _ in 0..300 {
+        all.push(watching(&given.ada, &given.workspace).await);
+    }
+    let image = given.ada.image(&given.workspace, "vision/tool").await.unwrap();
+    for tiles in &mut all {
+        assert_eq!(next(tiles).await.unwrap().image.unwrap().id, image);
+    }
 }
 
 // covers R21, E9, E17

@@ -178,8 +178,11 @@ impl Writing {
             return Applied::Troubled;
         }
         tracing::error!(error = reported, view = name, "the view stopped");
-        let cause = error.to_string().into();
-        self.view.state.send_modify(|state| state.halted = Some(cause));
+        let why = reported.source().map(|why| why.to_string().into());
+        self.view.state.send_modify(|state| {
+            state.halted = Some(error.to_string().into());
+            state.why = why;
+        });
         self.ring(&[]);
         Applied::Halted
     }
