@@ -88,7 +88,7 @@ impl Api {
     }
 
     /// The row once it is newer than a position. `None` when this process stops.
-    async fn changed(&self, image: &str, build: &str, than: u64) -> Result<Option<Row>, Failure> {
+    pub(super) async fn changed(&self, image: &str, build: &str, than: u64) -> Result<Option<Row>, Failure> {
         let mut changes = self.view.changes();
         loop {
             changes.mark_unchanged();
@@ -134,7 +134,10 @@ impl Reader {
                     ended = ended => {
                         ended?;
                         // Whoever ends a build has written its log before.
-                        self.length = Some(self.api.output.length(&self.build).await?);
+                        match self.api.output.length(&self.build).await {
+                            Ok(length) => self.length = Some(length),
+                            Err(_) => sleep(REOPEN_DELAY).await,
+                        }
                         continue;
                     }
                 }
@@ -151,9 +154,12 @@ impl Reader {
                         }));
                     }
                 }
-                None => return Ok(None),
                 // The server went away; the reader goes on where it was.
-                Some(Err(_)) if self.follow => self.chunks = None,
+                None | Some(Err(_)) if self.follow => {
+                    self.chunks = None;
+                    sleep(REOPEN_DELAY).await;
+                }
+                None => return Ok(None),
                 Some(Err(error)) => return Err(error.into()),
             }
         }

@@ -308,3 +308,15 @@ fn the_journal_has_the_steps_that_a_user_wrote() {
     ];
     assert_eq!(plain.steps(), expected);
 }
+
+// covers E3
+#[test]
+fn a_step_is_shown_at_once_after_an_end_that_the_engine_lost() {
+    let mut plain = Plain::new();
+    for message in [vertex("load", 0), vertex("load", 10), done("load", 10, 20)] {
+        plain.render(&vertexes([message]));
+    }
+    plain.render(&vertexes([vertex("[1/1] RUN x", 30)]));
+    let shown = plain.render(&log("[1/1] RUN x", 40, "said\n"));
+    assert!(shown.contains("said"), "{shown}");
+}

@@ -143,7 +143,12 @@ impl Trace {
             return;
         };
         let completed = new.completed.as_ref().map(nanos);
-        let span = vertex.spans.insert(nanos(started), completed);
+        let started = nanos(started);
+        // Engines lose the end of a first time when the second follows at once.
+        for (_, end) in vertex.spans.range_mut(..started) {
+            end.get_or_insert(started);
+        }
+        let span = vertex.spans.insert(started, completed);
         let changed = vertex.name != new.name
             || vertex.cached != new.cached
             || vertex.error != new.error
