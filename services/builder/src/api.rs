@@ -21,7 +21,12 @@ use proto::{
     catalog::v1::BuildOutcome,
 };
 use service::{Call, Failure, World, invalid, page, status, with_metadata};
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Request, Response, Status};
+
+/// How long a cancel waits for the publication that decides about it.
+const DECISION_PATIENCE: Duration = Duration::from_secs(3);
 
 #[derive(Clone)]
 pub(crate) struct Api {
@@ -72,7 +77,11 @@ impl Api {
     }
 
     fn show(&self, row: &Row) -> Build {
-        row.build(self.world.clock.now_ms(), self.world.access.internal_registry())
+        let mut build = row.build(self.world.clock.now_ms(), self.world.access.internal_registry());
+        if let Some(trouble) = self.engines.trouble().filter(|_| row.stage() == Stage::Queued) {
+            build.cause = trouble;
+        }
+        build
     }
 
     async fn start(&self, request: Request<StartBuildRequest>) -> Result<StartBuildResponse, Failure> {
@@ -142,8 +151,7 @@ impl Api {
             .await?;
         let row = self.find(&located, &request.build).await?;
         if row.outcome() == BuildOutcome::Succeeded {
-            let sentence = "the build is published already, there is nothing to cancel";
-            return Err(status(Code::FailedPrecondition, "ALREADY_PUBLISHED", sentence).into());
+            return Err(already_published().into());
         }
         if row.stage() == Stage::Ended && !row.cancel_requested {
             let sentence = "the build has ended, there is nothing to cancel";
@@ -153,11 +161,27 @@ impl Api {
         let cancel = BuildsCommand::RequestCancel { build };
         let done = self.writer.execute::<Builds>(&command, &located.image, cancel).await?;
         self.world.reach(&self.view, done.position).await?;
-        let row = self.find(&located, &row.id).await?;
+        let row = self.decided(self.find(&located, &row.id).await?).await?;
+        if row.outcome() == BuildOutcome::Succeeded {
+            return Err(already_published().into());
+        }
         Ok(CancelBuildResponse {
-            position: done.position.0,
+            position: row.position.max(done.position.0),
             build: Some(self.show(&row)),
         })
+    }
+
+    /// Once assembled, the publication decides whether a cancel came in time: mostly at once, so whoever asked is told.
+    async fn decided(&self, mut row: Row) -> Result<Row, Failure> {
+        let patience = Instant::now() + DECISION_PATIENCE;
+        while row.stage() == Stage::Pushing {
+            let changed = self.changed(&row.image, &row.id, row.position);
+            let Some(newer) = timeout_at(patience, changed).await.unwrap_or(Ok(None))? else {
+                break;
+            };
+            row = newer;
+        }
+        Ok(row)
     }
 
     async fn get(&self, request: Request<GetBuildRequest>) -> Result<GetBuildResponse, Failure> {
@@ -192,6 +216,11 @@ impl Api {
             next_page_token,
         })
     }
+}
+
+fn already_published() -> Status {
+    let sentence = "the build is published already, there is nothing to cancel";
+    status(Code::FailedPrecondition, "ALREADY_PUBLISHED", sentence)
 }
 
 fn nothing_saved() -> Status {

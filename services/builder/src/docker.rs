@@ -9,6 +9,7 @@ use bollard::{
     Docker,
     query_parameters::{ListImagesOptionsBuilder, RemoveImageOptionsBuilder},
 };
+use tokio::time::sleep;
 
 pub use build::{BuildInput, Progress};
 pub use error::EngineError;
@@ -17,6 +18,9 @@ pub(crate) use error::clean;
 
 /// For everything but builds. An engine that is this slow is treated as one that does not answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// For a sign of life, which costs an engine nothing.
+const SIGN_TIMEOUT: Duration = Duration::from_secs(10);
+const PULSE: Duration = Duration::from_secs(2);
 const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
 
 /// A connection to one engine. Cheap to clone.
@@ -52,7 +56,18 @@ impl Engine {
     }
 
     pub async fn ping(&self) -> Result<(), EngineError> {
-        self.docker.ping().await.map(|_| ()).map_err(|error| self.failed(error))
+        let docker = self.docker.clone().with_timeout(SIGN_TIMEOUT);
+        docker.ping().await.map(|_| ()).map_err(|error| self.failed(error))
+    }
+
+    /// Ends when the engine does not answer any more. A connection to one that hangs tells nothing.
+    pub async fn gone(&self) -> EngineError {
+        loop {
+            sleep(PULSE).await;
+            if let Err(error @ EngineError::Unreachable { .. }) = self.ping().await {
+                return error;
+            }
+        }
     }
 
     pub async fn facts(&self) -> Result<Facts, EngineError> {
@@ -121,6 +136,7 @@ impl Engine {
 async fn dial(host: &str) -> Result<Docker, EngineError> {
     let docker = Docker::connect_with_host(host).map_err(|error| EngineError::from_call(host, error))?;
     docker
+        .with_timeout(SIGN_TIMEOUT)
         .negotiate_version()
         .await
         .map_err(|error| EngineError::from_call(host, error))
