@@ -1,7 +1,9 @@
 //! From SAVE to something that can be pulled, on the engine of the machine, in both shapes.
 
 mod cancel;
+mod engine;
 mod journal;
+mod race;
 mod source;
 
 use proto::{

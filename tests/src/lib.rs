@@ -1,6 +1,7 @@
 //! The real parts that the tests run on, each started on a free port in a folder of its own, and gone afterwards.
 
 mod child;
+mod door;
 mod dump;
 mod engine;
 pub mod git;
@@ -11,6 +12,7 @@ mod port;
 mod user;
 
 pub use child::{Child, program};
+pub use door::EngineDoor;
 pub use dump::dump;
 pub use engine::{BUSYBOX, busybox, engine, pull};
 pub use home::Home;
