@@ -24,7 +24,7 @@ macro_rules! in_both_shapes {
         }
     };
 }
-use in_both_shapes;
+pub(crate) use in_both_shapes;
 
 in_both_shapes!(
     engine_a_click_ends_with_something_to_pull,

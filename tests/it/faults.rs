@@ -1,5 +1,8 @@
 //! Twenty times kill -9 at a random moment, under a client that keeps a journal of what it was told.
 
+mod disk;
+mod full_log;
+
 use ids::Ulid;
 use proto::{
     builder::v1::{BuildOptions, StartBuildRequest},

@@ -3,8 +3,11 @@
 
 mod build;
 mod catalog;
+mod editor;
 mod events;
 mod faults;
 mod log;
 mod operate;
+mod registry;
 mod tidy;
+mod up;

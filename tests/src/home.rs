@@ -23,6 +23,14 @@ pub struct Home {
 
 impl Home {
     pub async fn start(services: &'static [Service]) -> anyhow::Result<Self> {
+        Self::with(services, Ok).await
+    }
+
+    /// With other settings.
+    pub async fn with(
+        services: &'static [Service],
+        settings: impl FnOnce(Config) -> anyhow::Result<Config>,
+    ) -> anyhow::Result<Self> {
         let server = NatsServer::start().await?;
         let data = tempfile::Builder::new().prefix("cooperage-home-").tempdir()?;
         let key = LocalKey::open(data.path())?;
@@ -33,6 +41,7 @@ impl Home {
             .with("nats.passwords", server.passwords())?
             .with("nats.log_bytes_max", limits.log_bytes_max)?
             .with("nats.output_bytes_max", limits.output_bytes_max)?;
+        let config = settings(config)?;
         let mut home = Self {
             running: JoinSet::new(),
             stop: CancellationToken::new(),

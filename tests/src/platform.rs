@@ -122,7 +122,7 @@ impl Platform {
             return Ok(());
         };
         if many.registry.is_none() {
-            many.registry = Some(registry(&folder, &registry_host).await?);
+            many.registry = Some(registry(&folder, &registry_host, true).await?);
         }
         for (name, _) in SERVICES {
             let place = many.services.entry(name);
@@ -249,11 +249,29 @@ impl Platform {
         }
     }
 
+    /// The registry of the separate shape.
+    pub fn registry(&self) -> Option<&Child> {
+        match &self.parts {
+            Parts::One(_) => None,
+            Parts::Many(many) => many.registry.as_ref(),
+        }
+    }
+
     /// kill -9 of the registry of the separate shape.
     pub fn kill_registry(&mut self) {
         if let Parts::Many(many) = &mut self.parts {
             many.registry = None;
         }
+    }
+
+    /// Starts the registry of the separate shape again: one that takes pushes, or one under maintenance, which takes none.
+    pub async fn restart_registry(&mut self, takes_pushes: bool) -> anyhow::Result<()> {
+        self.kill_registry();
+        let (folder, host) = (self.folder.path().to_owned(), self.registry_host());
+        if let Parts::Many(many) = &mut self.parts {
+            many.registry = Some(registry(&folder, &host, takes_pushes).await?);
+        }
+        Ok(())
     }
 }
 
@@ -271,15 +289,16 @@ impl Drop for Platform {
     }
 }
 
-async fn registry(folder: &Path, host: &str) -> anyhow::Result<Child> {
+async fn registry(folder: &Path, host: &str, takes_pushes: bool) -> anyhow::Result<Child> {
     let config = folder.join("registry.yml");
     let store = folder.join("registry");
     fs::write(
         &config,
         format!(
             "version: 0.1\nlog:\n  level: info\nstorage:\n  filesystem:\n    rootdirectory: {}\n  delete:\n    \
-             enabled: true\nhttp:\n  addr: {host}\n",
-            store.display()
+             enabled: true\n  maintenance:\n    readonly:\n      enabled: {}\nhttp:\n  addr: {host}\n",
+            store.display(),
+            !takes_pushes
         ),
     )?;
     let child = Child::spawn(

@@ -12,15 +12,19 @@ use proto::{
         workspace_service_client::WorkspaceServiceClient,
     },
     editor::v1::{
-        BuildSpec, ContextKind, SaveSpecRequest, SaveSpecResponse, UploadContextRequest, UploadStart, UploadedContext,
-        editor_service_client::EditorServiceClient, upload_context_request::Part,
+        BuildSpec, ContextKind, GetSpecRequest, ListRevisionsRequest, Revision, SaveSpecRequest, SaveSpecResponse,
+        UploadContextRequest, UploadStart, UploadedContext, editor_service_client::EditorServiceClient,
+        upload_context_request::Part,
     },
     notifier::v1::event_service_client::EventServiceClient,
     registry::v1::{ResolveReferenceRequest, registry_service_client::RegistryServiceClient},
 };
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 use tonic::{
     Request, Status,
@@ -75,6 +79,31 @@ pub fn detail(status: &Status, key: &str) -> String {
     let info = status.get_details_error_info();
     info.and_then(|info| info.metadata.get(key).cloned())
         .unwrap_or_default()
+}
+
+/// A tar with these files.
+pub fn archive(files: &[(&str, &[u8])]) -> io::Result<Vec<u8>> {
+    let mut archive = tar::Builder::new(Vec::new());
+    for (path, content) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o755);
+        header.set_cksum();
+        archive.append_data(&mut header, path, *content)?;
+    }
+    archive.into_inner()
+}
+
+/// The messages of an upload.
+pub fn upload_of(image: &str, archive: &[u8]) -> impl Iterator<Item = UploadContextRequest> {
+    const CHUNK: usize = 256 * 1024;
+    let start = Part::Start(UploadStart {
+        image: image.to_owned(),
+        ..UploadStart::default()
+    });
+    let chunks = archive.chunks(CHUNK).map(|chunk| Part::Chunk(chunk.to_vec().into()));
+    let parts = std::iter::once(start).chain(chunks);
+    parts.map(|part| UploadContextRequest { part: Some(part) })
 }
 
 impl User {
@@ -190,29 +219,13 @@ impl User {
 
     /// Uploads a tar with these files.
     pub async fn upload(&self, image: &str, files: &[(&str, &[u8])]) -> Result<UploadedContext, Status> {
-        let mut archive = tar::Builder::new(Vec::new());
-        for (path, content) in files {
-            let mut header = tar::Header::new_gnu();
-            header.set_size(content.len() as u64);
-            header.set_mode(0o755);
-            header.set_cksum();
-            archive
-                .append_data(&mut header, path, *content)
-                .map_err(|error| Status::internal(error.to_string()))?;
-        }
-        let archive = archive
-            .into_inner()
-            .map_err(|error| Status::internal(error.to_string()))?;
-        let start = UploadStart {
-            image: image.to_owned(),
-            ..UploadStart::default()
-        };
-        let chunks: Vec<_> = archive
-            .chunks(256 * 1024)
-            .map(|chunk| Part::Chunk(chunk.to_vec().into()))
-            .collect();
-        let parts = std::iter::once(Part::Start(start)).chain(chunks);
-        let messages: Vec<_> = parts.map(|part| UploadContextRequest { part: Some(part) }).collect();
+        let archive = archive(files).map_err(|error| Status::internal(error.to_string()))?;
+        self.send(image, &archive).await
+    }
+
+    /// Uploads whatever this is.
+    pub async fn send(&self, image: &str, archive: &[u8]) -> Result<UploadedContext, Status> {
+        let messages: Vec<_> = upload_of(image, archive).collect();
         let uploaded = self
             .editor()
             .upload_context(futures::stream::iter(messages))
@@ -220,6 +233,26 @@ impl User {
             .into_inner();
         self.saw(uploaded.position);
         Ok(uploaded.context.unwrap_or_default())
+    }
+
+    /// A saved revision; without a number, the newest.
+    pub async fn revision(&self, image: &str, number: Option<u32>) -> Result<Revision, Status> {
+        let request = GetSpecRequest {
+            image: image.to_owned(),
+            revision: number,
+        };
+        let found = self.editor().get_spec(request).await?.into_inner();
+        Ok(found.revision.unwrap_or_default())
+    }
+
+    /// Newest first.
+    pub async fn revisions(&self, image: &str) -> Result<Vec<Revision>, Status> {
+        let request = ListRevisionsRequest {
+            image: image.to_owned(),
+            page_size: 1_000,
+            ..ListRevisionsRequest::default()
+        };
+        Ok(self.editor().list_revisions(request).await?.into_inner().revisions)
     }
 
     /// Presses BUILD; the build as it was queued.
@@ -293,11 +326,20 @@ impl User {
 
     /// A build's log from an offset to its end.
     pub async fn log(&self, image: &str, build: &str, offset: i64) -> Result<String, Status> {
+        self.read_log(image, build, offset, true).await
+    }
+
+    /// A build's log, as far as it is there.
+    pub async fn log_so_far(&self, image: &str, build: &str) -> Result<String, Status> {
+        self.read_log(image, build, 0, false).await
+    }
+
+    async fn read_log(&self, image: &str, build: &str, offset: i64, follow: bool) -> Result<String, Status> {
         let request = StreamLogRequest {
             image: image.to_owned(),
             build: build.to_owned(),
             offset,
-            follow: true,
+            follow,
         };
         let mut pieces = self.builds().stream_log(request).await?.into_inner();
         let mut text = Vec::new();

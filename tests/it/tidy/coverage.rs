@@ -1,11 +1,12 @@
-//! Which requirements the tests name, and which of this slice none does.
+//! Which requirements the tests name: of this slice, every one.
 
-use super::files::{folders, root};
+use super::{
+    assert_tidy,
+    files::{Source, sources},
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
     ops::RangeInclusive,
-    path::Path,
 };
 
 /// What the first slice has to show, as numbers of the requirements.
@@ -59,46 +60,39 @@ fn covered(line: &str) -> Vec<Requirement> {
     found
 }
 
-fn collect(folder: &Path, found: &mut BTreeMap<Requirement, BTreeSet<String>>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            collect(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let text = fs::read_to_string(&path).unwrap();
-            let place = path.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
-            for requirement in text.lines().flat_map(covered) {
-                found.entry(requirement).or_default().insert(place.clone());
-            }
-        }
-    }
+/// The lines that are compiled for tests only.
+fn lines_of_tests(source: &Source) -> impl Iterator<Item = &str> {
+    let all = source.is_test || source.path.starts_with("tests/");
+    source
+        .text
+        .lines()
+        .skip_while(move |line| !all && *line != "#[cfg(test)]")
 }
 
-/// `cargo nextest run -p tests which_requirements --success-output final` shows the list.
+/// `cargo nextest run -p tests every_requirement --success-output final` shows where each is.
 #[test]
-fn which_requirements_the_tests_name() {
-    let mut found = BTreeMap::new();
-    for folder in folders() {
-        collect(&root().join(folder), &mut found);
+fn every_requirement_of_this_slice_is_named_by_a_test() {
+    let mut found: BTreeMap<Requirement, BTreeSet<String>> = BTreeMap::new();
+    for source in sources() {
+        for requirement in lines_of_tests(&source).flat_map(covered) {
+            found.entry(requirement).or_default().insert(source.path.clone());
+        }
     }
     for ((kind, number), places) in &found {
         let places: Vec<&str> = places.iter().map(String::as_str).collect();
         eprintln!("{kind}{number}\t{}", places.join(" "));
-    }
-    let wanted = SLICE
-        .into_iter()
-        .flat_map(|(kind, numbers)| numbers.map(move |number| (kind, number)));
-    let missing: Vec<String> = wanted
-        .filter(|requirement| !found.contains_key(requirement))
-        .map(|(kind, number)| format!("{kind}{number}"))
-        .collect();
-    eprintln!("of this slice, no test names {}", missing.join(" "));
-    for (kind, number) in found.keys() {
         let exists = HIGHEST
             .iter()
             .any(|(known, highest)| kind == known && (1..=*highest).contains(number));
         assert!(exists, "{kind}{number} is no requirement");
     }
+    let wanted = SLICE
+        .into_iter()
+        .flat_map(|(kind, numbers)| numbers.map(move |number| (kind, number)));
+    let missing = wanted
+        .filter(|requirement| !found.contains_key(requirement))
+        .map(|(kind, number)| format!("{kind}{number}"));
+    assert_tidy("no test names these requirements, `// covers R12`", missing);
 }
 
 #[test]

@@ -1,0 +1,164 @@
+//! `cooper` with a directory: what is sent, what is left out, and what the image has in the end.
+
+use std::{fs, process::Command, str};
+use tests::{Platform, Shape, User};
+
+/// What a command answered, as (exit code, stdout, stderr).
+fn ends(command: &mut Command) -> (i32, String, String) {
+    let ended = command.output().unwrap();
+    let text = |bytes: &[u8]| str::from_utf8(bytes).unwrap().to_owned();
+    (ended.status.code().unwrap(), text(&ended.stdout), text(&ended.stderr))
+}
+
+/// A workspace that was made by the same command, which knows by that how far the server must be.
+async fn given(shape: Shape, settings: &[(&str, &str)]) -> (Platform, User) {
+    let platform = Platform::with(shape, settings).await.unwrap();
+    let ada = platform.user("ada").unwrap();
+    let made = ends(platform.cooper("ada").unwrap().args(["workspace", "create", "vision"]));
+    assert_eq!(made.0, 0, "{}", made.2);
+    (platform, ada)
+}
+
+// covers R24, R25, R29, R38, R80
+#[tokio::test]
+async fn engine_a_directory_is_built_without_what_dockerignore_names() {
+    let (platform, ada) = given(Shape::One, &[]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let mine = format!("of {}", platform.address());
+    for (path, content) in [
+        ("Dockerfile", "FROM scratch\nCOPY . /context\n"),
+        (
+            ".dockerignore",
+            "**/*.log\nnode_modules\n!logs/keep.log\nsecret?\n.dockerignore\n",
+        ),
+        ("app/main.js", &mine),
+        ("app/debug.log", "left out"),
+        ("logs/keep.log", "kept"),
+        ("logs/old.log", "left out"),
+        ("node_modules/left/pad.js", "left out"),
+        ("secret1", "left out"),
+    ] {
+        let path = folder.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+    let mut build = platform.cooper("ada").unwrap();
+    build
+        .args(["--workspace", "vision", "build", "-t", "vision/tool"])
+        .arg(folder.path());
+    let (code, reference, said) = ends(&mut build);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("attached 2 files"), "{said}");
+
+    tests::fetch(reference.trim()).await.unwrap();
+    let files = tests::files(reference.trim()).await.unwrap();
+    let of_context: Vec<&str> = files.keys().filter_map(|path| path.strip_prefix("context/")).collect();
+    // The Dockerfile is the editor's, and a build sees it.
+    for kept in ["app/main.js", "logs/keep.log"] {
+        assert!(of_context.contains(&kept), "{of_context:?}");
+    }
+    for left_out in [
+        "app/debug.log",
+        "logs/old.log",
+        "node_modules/left/pad.js",
+        "secret1",
+        ".dockerignore",
+    ] {
+        assert!(!of_context.contains(&left_out), "{of_context:?}");
+    }
+    assert_eq!(files["context/app/main.js"], mine.as_bytes());
+    let revision = ada.revision("vision/tool", None).await.unwrap();
+    assert_eq!((revision.number, revision.spec.unwrap().context.unwrap().files), (1, 2));
+}
+
+// covers R27, R28, R80
+#[tokio::test]
+async fn a_save_takes_a_directory_a_tar_or_stdin_and_says_when_nothing_changed() {
+    let (platform, ada) = given(Shape::One, &[]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let (context, tar) = (folder.path().join("context"), folder.path().join("context.tar"));
+    fs::create_dir(&context).unwrap();
+    fs::write(context.join("Dockerfile"), "FROM scratch\nCOPY a /\n").unwrap();
+    fs::write(context.join("a"), "a").unwrap();
+    let cooper = |words: &[&str]| {
+        let mut command = platform.cooper("ada").unwrap();
+        command.args(["--workspace", "vision", "image"]).args(words);
+        command
+    };
+    let context_word = context.to_str().unwrap();
+    let made = ends(&mut cooper(&["create", "vision/tool", "--context", context_word]));
+    assert_eq!(made.0, 0, "{}", made.2);
+    let same = ends(&mut cooper(&["save", "vision/tool", "--context", context_word]));
+    assert_eq!(same.0, 0, "{}", same.2);
+    assert!(
+        same.2.contains("nothing changed") || same.1.contains("nothing changed"),
+        "{same:?}"
+    );
+
+    fs::write(
+        &tar,
+        tests::archive(&[("Dockerfile", b"FROM scratch\nCOPY b /\n"), ("b", b"b")]).unwrap(),
+    )
+    .unwrap();
+    let from_tar = ends(&mut cooper(&[
+        "save",
+        "vision/tool",
+        "--context",
+        tar.to_str().unwrap(),
+    ]));
+    assert_eq!(from_tar.0, 0, "{}", from_tar.2);
+    let from_stdin = ends(cooper(&["save", "vision/tool", "--context", "-"]).stdin(fs::File::open(&tar).unwrap()));
+    assert_eq!(from_stdin.0, 0, "{}", from_stdin.2);
+
+    let revisions = ada.revisions("vision/tool").await.unwrap();
+    assert_eq!(revisions.len(), 2, "{revisions:?}");
+    let spec = ada.revision("vision/tool", None).await.unwrap().spec.unwrap();
+    assert_eq!(spec.dockerfile, "FROM scratch\nCOPY b /\n");
+    let (code, _, said) = ends(&mut cooper(&["restore", "vision/tool", "1"]));
+    assert_eq!(code, 0, "{said}");
+    let (_, dockerfile, _) = ends(&mut cooper(&["dockerfile", "vision/tool"]));
+    assert_eq!(dockerfile, "FROM scratch\nCOPY a /\n");
+
+    // What can't be a context is one sentence, and no revision.
+    let outside = folder.path().join("escape.tar");
+    fs::write(&outside, super::uploads::escape()).unwrap();
+    let (code, _, said) = ends(&mut cooper(&[
+        "save",
+        "vision/tool",
+        "--context",
+        outside.to_str().unwrap(),
+    ]));
+    assert_eq!(code, 65, "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.contains("'../outside' leaves the context"), "{said}");
+    assert_eq!(ada.revisions("vision/tool").await.unwrap().len(), 3);
+}
+
+// covers R25
+#[tokio::test]
+async fn a_directory_that_is_too_large_is_told_with_the_figures_through_the_gateway_too() {
+    let settings = [("COOPERAGE_EDITOR__CONTEXT_BYTES_MAX", "20000000")];
+    let (platform, ada) = given(Shape::Many, &settings).await;
+    let context = tempfile::tempdir().unwrap();
+    fs::write(context.path().join("Dockerfile"), "FROM scratch\nCOPY . /\n").unwrap();
+    for number in 0..40 {
+        fs::write(context.path().join(number.to_string()), vec![number; 1_000_000]).unwrap();
+    }
+    let mut create = platform.cooper("ada").unwrap();
+    create.args(["--workspace", "vision", "image", "create", "vision/tool", "--context"]);
+    let (code, _, said) = ends(create.arg(context.path()));
+    assert_eq!(code, 75, "{said}");
+    assert!(
+        said.contains("the context has more than 20000000 bytes; name what the build does not need in .dockerignore"),
+        "{said}"
+    );
+    // The image is made, so what is left to do is a save.
+    fs::write(context.path().join(".dockerignore"), "2*\n3*\n").unwrap();
+    let mut save = platform.cooper("ada").unwrap();
+    let (code, _, said) = ends(
+        save.args(["image", "save", "vision/tool", "--context"])
+            .arg(context.path()),
+    );
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(ada.revisions("vision/tool").await.unwrap().len(), 1);
+}
