@@ -58,7 +58,10 @@ impl Trouble {
             },
             Self::Registry(error) => match error {
                 RegistryError::Unreachable(_) | RegistryError::Absent(_) => true,
-                RegistryError::Denied(_) | RegistryError::Full(_) | RegistryError::Odd(_) => false,
+                RegistryError::Denied(_)
+                | RegistryError::Full(_)
+                | RegistryError::ReadOnly(_)
+                | RegistryError::Odd(_) => false,
             },
         }
     }

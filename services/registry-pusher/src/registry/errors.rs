@@ -14,6 +14,8 @@ pub(crate) enum RegistryError {
     Denied(#[source] Box<dyn Error + Send + Sync>),
     #[error("the registry is out of space")]
     Full(#[source] Box<dyn Error + Send + Sync>),
+    #[error("the registry takes no pushes at the moment, it is read-only")]
+    ReadOnly(#[source] Box<dyn Error + Send + Sync>),
     #[error("the registry has no {0}")]
     Absent(String),
     #[error("the registry answered what can't be understood")]
@@ -65,6 +67,10 @@ pub(super) fn failed(reference: &Reference) -> impl Fn(OciDistributionError) -> 
         );
         if is_denied || matches!(status, 401 | 403) || has(&[OciErrorCode::Denied, OciErrorCode::Unauthorized]) {
             return RegistryError::Denied(error.into());
+        }
+        // As it is while what nobody needs any more is collected.
+        if status == 405 || has(&[OciErrorCode::Unsupported]) {
+            return RegistryError::ReadOnly(error.into());
         }
         match error {
             OciDistributionError::RequestError(_) | OciDistributionError::IoError(_) => {
