@@ -5,6 +5,8 @@ mod engine;
 mod journal;
 mod race;
 mod source;
+mod trace;
+mod workers;
 
 use proto::{
     builder::v1::Build,

@@ -3,7 +3,9 @@
 mod contract;
 mod faults;
 mod limits;
+mod output;
 mod permissions;
+mod presence;
 mod tally;
 mod views;
 mod writer;

@@ -1,6 +1,7 @@
 //! The real parts that the tests run on, each started on a free port in a folder of its own, and gone afterwards.
 
 mod child;
+mod collector;
 mod door;
 mod dump;
 mod engine;
@@ -12,6 +13,7 @@ mod port;
 mod user;
 
 pub use child::{Child, program};
+pub use collector::{Collector, Sent};
 pub use door::EngineDoor;
 pub use dump::dump;
 pub use engine::{BUSYBOX, Ran, busybox, engine, fetch, files, pull, run};

@@ -116,8 +116,8 @@ impl Platform {
     }
 
     async fn start_many(&mut self) -> anyhow::Result<()> {
-        let (data, registry_host, address) = (self.data(), self.registry_host(), self.address());
-        let (folder, public_key, settings) = (self.folder.path().to_owned(), self.key.public(), self.settings.clone());
+        let (settings, registry_host, address) = (self.of_services(), self.registry_host(), self.address());
+        let (folder, data) = (self.folder.path().to_owned(), self.data());
         let Parts::Many(many) = &mut self.parts else {
             return Ok(());
         };
@@ -133,17 +133,7 @@ impl Platform {
             if child.is_some() {
                 continue;
             }
-            let mut command = Command::new(binary(name)?);
-            command
-                .env("COOPERAGE_LISTEN", port.address().to_string())
-                .env("COOPERAGE_DATA", data.join(name))
-                .env("COOPERAGE_NATS__URL", many.nats.url())
-                .env("COOPERAGE_NATS__PASSWORDS", many.nats.passwords())
-                .env("COOPERAGE_AUTH__PUBLIC_KEY", &public_key)
-                .env("COOPERAGE_REGISTRY__HOST", &registry_host)
-                .env("COOPERAGE_REGISTRY__URL", format!("http://{registry_host}"));
-            command.envs(settings.iter().cloned());
-            *child = Some(Child::spawn(name, &mut command)?);
+            *child = Some(service(name, &data.join(name), port, &settings)?);
         }
         for (port, _) in many.services.values() {
             answers(&port.address().to_string()).await?;
@@ -153,6 +143,32 @@ impl Platform {
             answers(&address).await?;
         }
         Ok(())
+    }
+
+    /// The settings of every service of the separate shape.
+    fn of_services(&self) -> Vec<(String, String)> {
+        let mut settings = Vec::new();
+        if let Parts::Many(many) = &self.parts {
+            let path = |path: PathBuf| path.to_string_lossy().into_owned();
+            let own = [
+                ("COOPERAGE_NATS__URL", many.nats.url()),
+                ("COOPERAGE_NATS__PASSWORDS", path(many.nats.passwords())),
+                ("COOPERAGE_AUTH__PUBLIC_KEY", path(self.key.public())),
+                ("COOPERAGE_REGISTRY__HOST", self.registry_host()),
+                ("COOPERAGE_REGISTRY__URL", format!("http://{}", self.registry_host())),
+            ];
+            settings.extend(own.map(|(name, value)| (name.to_owned(), value)));
+        }
+        settings.extend(self.settings.iter().cloned());
+        settings
+    }
+
+    /// Another process of a service of the separate shape, with a data folder of its own. Calls don't get to it.
+    pub async fn another(&self, name: &'static str, folder: &str) -> anyhow::Result<Child> {
+        let port = Port::pick()?;
+        let child = service(name, &self.data().join(folder), &port, &self.of_services())?;
+        answers(&port.address().to_string()).await?;
+        Ok(child)
     }
 
     /// Where clients call: `host:port`.
@@ -287,6 +303,15 @@ impl Drop for Platform {
             eprintln!("the engine was not cleaned: {error:#}");
         }
     }
+}
+
+fn service(name: &'static str, data: &Path, port: &Port, settings: &[(String, String)]) -> anyhow::Result<Child> {
+    let mut command = Command::new(binary(name)?);
+    command
+        .env("COOPERAGE_LISTEN", port.address().to_string())
+        .env("COOPERAGE_DATA", data)
+        .envs(settings.iter().cloned());
+    Child::spawn(name, &mut command)
 }
 
 async fn registry(folder: &Path, host: &str, takes_pushes: bool) -> anyhow::Result<Child> {

@@ -1,4 +1,4 @@
-//! The event log, the commands written to it, the views read from it, and the three planes beside it.
+//! The event log, the commands written to it, the views read from it, and the planes beside it.
 //!
 //! This is the only crate that knows NATS.
 
@@ -21,5 +21,5 @@ pub use limits::{OPERATOR, Unfit};
 pub use log::{Append, AppendError, Entries, Entry, EventLog, LogError, Position, StreamId};
 pub use memory::MemoryLog;
 pub use nats::{ACCOUNTS, Account, Nats, NatsConfig, server_accounts, server_config};
-pub use planes::{Blobs, Feed, FeedEvent, Output, OutputChunk, Stored};
+pub use planes::{Blobs, Feed, FeedEvent, Output, OutputChunk, OutputEnd, Presence, Sign, Stored};
 pub use view::{Behind, Projection, View, ViewError, ViewState, Views};

@@ -1,6 +1,6 @@
 //! The connection to NATS, every stream that Cooperage keeps there, and who may write to which.
 
-use crate::{Blobs, Feed, JetStreamLog, OPERATOR, Output, Unfit};
+use crate::{Blobs, Feed, JetStreamLog, OPERATOR, Output, Presence, Unfit};
 use anyhow::Context as _;
 use async_nats::{
     ConnectOptions,
@@ -23,6 +23,7 @@ pub(crate) const LOG: &str = "LOG";
 pub(crate) const OUTPUT: &str = "BUILDLOG";
 pub(crate) const EVENTS: &str = "EVENTS";
 pub(crate) const CONTEXTS: &str = "contexts";
+pub(crate) const PRESENCE: &str = "KV_PRESENCE";
 
 /// How long one request to the server may take before it counts as lost.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
@@ -48,6 +49,7 @@ pub struct NatsConfig {
 pub struct Nats {
     pub(crate) client: async_nats::Client,
     pub(crate) context: jetstream::Context,
+    pub(crate) replicas: usize,
 }
 
 impl Nats {
@@ -68,7 +70,11 @@ impl Nats {
             .timeout(REQUEST_TIMEOUT)
             .ack_timeout(REQUEST_TIMEOUT)
             .build(client.clone());
-        Ok(Self { client, context })
+        Ok(Self {
+            client,
+            context,
+            replicas: config.replicas,
+        })
     }
 
     /// Creates what is missing. A stream that is there with another configuration is [`Unfit`], never replaced.
@@ -131,9 +137,13 @@ impl Nats {
     pub fn blobs(&self) -> Blobs {
         Blobs::new(self.clone())
     }
+
+    pub fn presence(&self) -> Presence {
+        Presence::new(self.clone())
+    }
 }
 
-fn streams(config: &NatsConfig) -> [Config; 3] {
+fn streams(config: &NatsConfig) -> [Config; 4] {
     let base = Config {
         storage: StorageType::File,
         num_replicas: config.replicas,
@@ -163,7 +173,22 @@ fn streams(config: &NatsConfig) -> [Config; 3] {
             allow_atomic_publish: true,
             ..base
         },
+        presence_bucket(config.replicas),
     ]
+}
+
+/// A single server forgets it when it restarts, and then the next worker makes it again.
+pub(crate) fn presence_bucket(replicas: usize) -> Config {
+    Config {
+        name: PRESENCE.to_owned(),
+        subjects: vec!["$KV.PRESENCE.>".to_owned()],
+        storage: StorageType::Memory,
+        num_replicas: replicas,
+        max_messages_per_subject: 1,
+        allow_message_ttl: true,
+        allow_direct: true,
+        ..Config::default()
+    }
 }
 
 /// What must not drift, where it did. The server fills in the rest with its own defaults.
@@ -216,7 +241,7 @@ pub const ACCOUNTS: [Account; 5] = [
     Account {
         name: "builder",
         categories: &["builds"],
-        planes: &["buildlog.*"],
+        planes: &["buildlog.*", "$KV.PRESENCE.>"],
     },
     Account {
         name: "registry-pusher",
@@ -232,13 +257,14 @@ pub const ACCOUNTS: [Account; 5] = [
 
 /// What every service needs of the JetStream API: looking, reading, and creating what is missing. Nothing here
 /// changes or removes a stream, or makes one of another name, which could republish into `LOG`.
-const READING: [&str; 13] = [
+const READING: [&str; 14] = [
     "$JS.API.INFO",
     "$JS.API.STREAM.INFO.*",
     "$JS.API.STREAM.CREATE.LOG",
     "$JS.API.STREAM.CREATE.BUILDLOG",
     "$JS.API.STREAM.CREATE.EVENTS",
     "$JS.API.STREAM.CREATE.OBJ_contexts",
+    "$JS.API.STREAM.CREATE.KV_PRESENCE",
     "$JS.API.STREAM.MSG.GET.*",
     "$JS.API.DIRECT.GET.>",
     "$JS.API.CONSUMER.CREATE.>",

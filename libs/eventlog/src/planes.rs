@@ -1,12 +1,14 @@
-//! What lives beside the log: build output, uploaded contexts, and events for the world.
+//! What lives beside the log: build output, uploaded contexts, events for the world, and who lives.
 
 mod blobs;
 mod feed;
 mod output;
+mod presence;
 
 pub use blobs::{Blobs, Stored};
 pub use feed::{Feed, FeedEvent};
-pub use output::{Output, OutputChunk};
+pub use output::{Output, OutputChunk, OutputEnd};
+pub use presence::{Presence, Sign};
 
 use crate::{LogError, nats::REQUEST_TIMEOUT};
 use async_nats::jetstream::{

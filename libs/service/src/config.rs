@@ -70,6 +70,7 @@ pub struct BuilderSettings {
     pub idle_minutes_max: u64,
     pub log_bytes_max: u64,
     pub attempts_max: u32,
+    pub lease_seconds: u64,
     pub git_http: bool,
     pub git_private_hosts: bool,
 }

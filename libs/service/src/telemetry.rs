@@ -15,7 +15,8 @@ use std::{collections::HashMap, io::IsTerminal as _, sync::LazyLock, time::Durat
 use tracing::{Span, Subscriber};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::{
-    EnvFilter, Layer, layer::SubscriberExt as _, registry::LookupSpan, util::SubscriberInitExt as _,
+    EnvFilter, Layer, filter::LevelFilter, layer::SubscriberExt as _, registry::LookupSpan,
+    util::SubscriberInitExt as _,
 };
 
 const SHUTDOWN: Duration = Duration::from_secs(2);
@@ -87,8 +88,14 @@ fn spans<S>(tracer: &SdkTracerProvider) -> impl Layer<S>
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
 {
-    let spans = tracing_opentelemetry::layer().with_tracer(tracer.tracer("cooperage"));
-    spans.with_filter(EnvFilter::new("info"))
+    // Every call has spans, and none of these is worth its time.
+    let spans = tracing_opentelemetry::layer()
+        .with_tracked_inactivity(false)
+        .with_threads(false)
+        .with_location(false);
+    spans
+        .with_tracer(tracer.tracer("cooperage"))
+        .with_filter(LevelFilter::INFO)
 }
 
 /// Counts a call by its path, with the time until its answer began.

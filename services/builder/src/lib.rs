@@ -23,8 +23,13 @@ pub fn start(world: &World, process: Process) -> Process {
     let writer = Writer::new(world.log.clone(), view.clone(), world.clock.clone());
     let engines = policy::Engines::default();
     let api = api::Api::new(world, &view, &writer, &engines);
-    let builder = policy::Builder::new(world, &view, &writer, &engines);
+    let builder = match policy::Builder::new(world, &view, &writer, &engines) {
+        Ok(builder) => builder,
+        Err(error) => return process.running("open the builder", async { Err(error) }),
+    };
     process
         .serving(&view, BuildServiceServer::new(api))
+        .running("show that the builder lives", builder.clone().renew())
+        .running("end what silent builders left", builder.clone().listen())
         .running("build what waits", builder.run())
 }

@@ -1,9 +1,15 @@
 //! Whenever a build waits and a slot is free, it should run; whenever one is not wanted any more, it should stop.
 
+mod lease;
+mod reap;
+mod silence;
+
+pub(crate) use lease::Lease;
+
 use crate::{
     docker::Engine,
     domain::{Builds, BuildsCommand},
-    run::{Job, artifact_prefix, run},
+    run::{Job, Stop, run},
     view::{self, Row, Stage},
 };
 use anyhow::Context as _;
@@ -14,16 +20,17 @@ use service::World;
 use std::{
     collections::{BTreeMap, HashMap},
     fs,
-    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
-use tokio_util::sync::CancellationToken;
+use tokio::sync::oneshot;
 
 const EVERY: Duration = Duration::from_mins(1);
 const ENGINE_RETRY: Duration = Duration::from_secs(1);
+/// Dead builders, too, leave images in the engine.
+const REAP_EVERY: Duration = Duration::from_mins(10);
 
-/// What is known of the engine.
+/// What is known of this builder's engine, and of the other builders.
 #[derive(Clone, Default)]
 pub(crate) struct Engines(Arc<Mutex<Known>>);
 
@@ -32,12 +39,18 @@ struct Known {
     version: String,
     /// Why no build can start, in words for people.
     trouble: Option<String>,
+    slots_elsewhere: usize,
 }
 
 impl Engines {
     /// Why no build can start, in words for people.
     pub(crate) fn trouble(&self) -> Option<String> {
         self.known().trouble.clone()
+    }
+
+    /// Builds that the other builders run at the same time.
+    pub(crate) fn slots_elsewhere(&self) -> usize {
+        self.known().slots_elsewhere
     }
 
     fn version(&self) -> String {
@@ -69,51 +82,78 @@ pub(crate) fn in_turn(running: &[Row], waiting: Vec<Row>) -> Vec<Row> {
 }
 
 /// This process's worker.
+#[derive(Clone)]
 pub(crate) struct Builder {
     world: World,
     view: View,
     writer: Writer,
     engines: Engines,
+    lease: Lease,
 }
 
 /// Builds that this worker has taken, by id.
-type Taken = HashMap<String, CancellationToken>;
+type Taken = HashMap<String, Attempt>;
+
+struct Attempt {
+    number: u32,
+    stop: Option<oneshot::Sender<Stop>>,
+}
+
+impl Attempt {
+    fn stop(&mut self, why: Stop) {
+        if let Some(stop) = self.stop.take() {
+            // It may have ended meanwhile.
+            let _ = stop.send(why);
+        }
+    }
+}
 
 impl Builder {
-    pub(crate) fn new(world: &World, view: &View, writer: &Writer, engines: &Engines) -> Self {
-        Self {
+    pub(crate) fn new(world: &World, view: &View, writer: &Writer, engines: &Engines) -> anyhow::Result<Self> {
+        Ok(Self {
+            lease: Lease::new(worker(world)?, world.config.builder.lease_seconds)?,
             world: world.clone(),
             view: view.clone(),
             writer: writer.clone(),
             engines: engines.clone(),
-        }
+        })
+    }
+
+    /// Shows that this worker lives, and what it could do.
+    pub(crate) async fn renew(self) -> anyhow::Result<()> {
+        let slots = self.world.config.builder.slots.to_string();
+        let presence = self.world.nats.presence();
+        self.lease.keep(&presence, slots.into(), &self.world.stop).await;
+        Ok(())
     }
 
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        let worker = self.worker()?;
         let mut engine = self.engine().await;
-        let (mut reaped, mut is_engine_reaped) = (false, false);
+        let (mut reaped, mut engine_reaped) = (false, None::<Instant>);
         let mut taken = Taken::new();
         let mut running: FuturesUnordered<BoxFuture<'_, String>> = FuturesUnordered::new();
-        let mut changes = self.view.changes();
+        let mut changes = self.view.applied(&["builds", "image"]);
+        let mut terms = self.lease.terms();
         loop {
             changes.mark_unchanged();
             if !reaped {
-                reaped = self.reap(worker).await.inspect_err(warn).is_ok();
+                reaped = self.reap().await.inspect_err(warn).is_ok();
             }
             if engine.is_none() {
                 engine = self.engine().await;
             }
-            if let (true, false, Some(present)) = (reaped, is_engine_reaped, &engine) {
-                is_engine_reaped = self.reap_artifacts(present).await.inspect_err(warn).is_ok();
+            let is_due = engine_reaped.is_none_or(|at| at.elapsed() > REAP_EVERY);
+            if let (true, true, Some(present)) = (reaped, is_due, &engine) {
+                let swept = self.reap_artifacts(present).await.inspect_err(warn);
+                engine_reaped = swept.ok().map(|()| Instant::now());
             }
             if let (true, Some(present)) = (reaped, &engine) {
-                let jobs = self.pass(worker, present, &mut taken).await;
-                for (job, cancel) in jobs.inspect_err(warn).unwrap_or_default() {
+                let jobs = self.pass(present, &mut taken).await;
+                for (job, stop) in jobs.inspect_err(warn).unwrap_or_default() {
                     let (world, writer) = (&self.world, &self.writer);
                     running.push(Box::pin(async move {
                         let build = job.row.id.clone();
-                        run(world, writer, job, cancel).await;
+                        run(world, writer, job, stop).await;
                         build
                     }));
                 }
@@ -125,6 +165,8 @@ impl Builder {
             };
             tokio::select! {
                 changed = changes.changed() => if changed.is_err() { return Ok(()) },
+                // The lease is held again.
+                _ = terms.changed() => (),
                 Some(build) = running.next() => {
                     taken.remove(&build);
                     // Whether the engine is still there is asked before the next build is taken.
@@ -134,20 +176,6 @@ impl Builder {
                 () = self.world.stop.cancelled() => return Ok(()),
             }
         }
-    }
-
-    /// One worker per data folder, the same after a restart: so it knows at once which attempts died with it.
-    fn worker(&self) -> anyhow::Result<WorkerId> {
-        let file = self.world.config.data.join("worker.id");
-        if let Ok(text) = fs::read_to_string(&file) {
-            return text
-                .trim()
-                .parse()
-                .with_context(|| format!("{} does not hold a worker's id", file.display()));
-        }
-        let worker = WorkerId::from_ulid(self.world.ids.next());
-        service::auth::write_private(&file, worker.to_string().as_bytes())?;
-        Ok(worker)
     }
 
     async fn engine(&self) -> Option<Engine> {
@@ -181,40 +209,6 @@ impl Builder {
         }
     }
 
-    /// What this worker had under way when it died is over, and leaves nothing behind.
-    async fn reap(&self, worker: WorkerId) -> anyhow::Result<()> {
-        for row in view::owned_by(&self.view, &worker.to_string()).await? {
-            self.lose(&row, "the builder stopped in the middle of the build")
-                .await?;
-        }
-        let work = self.work_folder();
-        if work.exists() {
-            fs::remove_dir_all(&work).with_context(|| format!("{} can't be emptied", work.display()))?;
-        }
-        fs::create_dir_all(&work).with_context(|| format!("{} can't be made", work.display()))?;
-        Ok(())
-    }
-
-    fn work_folder(&self) -> PathBuf {
-        self.world.config.data.join("work")
-    }
-
-    /// Images that an attempt left in the engine, and that no open publication needs.
-    async fn reap_artifacts(&self, engine: &Engine) -> anyhow::Result<()> {
-        let needed: Vec<String> = view::needed_artifacts(&self.view).await?;
-        for artifact in engine.list_artifacts(artifact_prefix()).await? {
-            let attempt = artifact
-                .rsplit_once(':')
-                .map(|(_, tag)| tag.to_owned())
-                .unwrap_or_default();
-            let is_ours = view::is_known_attempt(&self.view, &attempt).await?;
-            if is_ours && !needed.contains(&attempt) {
-                engine.remove(&artifact).await?;
-            }
-        }
-        Ok(())
-    }
-
     async fn lose(&self, row: &Row, cause: &str) -> anyhow::Result<()> {
         let lose = BuildsCommand::Lose {
             build: row.id.parse()?,
@@ -239,22 +233,24 @@ impl Builder {
     }
 
     /// What should be under way and is not, and the other way round.
-    async fn pass(
-        &self,
-        worker: WorkerId,
-        engine: &Engine,
-        taken: &mut Taken,
-    ) -> anyhow::Result<Vec<(Job, CancellationToken)>> {
+    async fn pass(&self, engine: &Engine, taken: &mut Taken) -> anyhow::Result<Vec<(Job, oneshot::Receiver<Stop>)>> {
+        let own = self.lease.worker.to_string();
         let rows = view::waiting_or_running(&self.view).await?;
+        for (build, attempt) in taken.iter_mut() {
+            let row = rows.iter().find(|row| row.id == *build);
+            if row.is_none_or(|row| is_over(row, attempt.number, &own)) {
+                attempt.stop(Stop::Over);
+            }
+        }
         let mut unwanted = BTreeMap::new();
         for row in &rows {
             let is_unwanted = row.cancel_requested || view::image_deleted(&self.view, &row.image).await?;
             unwanted.insert(row.id.clone(), is_unwanted);
         }
         for row in rows.iter().filter(|row| unwanted[&row.id]) {
-            match taken.get(&row.id) {
-                Some(cancel) => cancel.cancel(),
-                None if row.stage() == Stage::Queued || row.worker == worker.to_string() => {
+            match taken.get_mut(&row.id) {
+                Some(attempt) => attempt.stop(Stop::Cancelled),
+                None if row.stage() == Stage::Queued || row.worker == own => {
                     let build: BuildId = row.id.parse()?;
                     self.command(row, BuildsCommand::Cancel { build }).await?;
                 }
@@ -263,7 +259,7 @@ impl Builder {
         }
         for row in rows
             .iter()
-            .filter(|row| row.stage() == Stage::Running && row.worker == worker.to_string())
+            .filter(|row| row.stage() == Stage::Running && row.worker == own)
         {
             if !taken.contains_key(&row.id) && !unwanted[&row.id] {
                 self.lose(row, "the builder lost track of the build").await?;
@@ -271,23 +267,51 @@ impl Builder {
         }
         let is_free = |row: &Row| row.stage() == Stage::Queued && !taken.contains_key(&row.id) && !unwanted[&row.id];
         let (waiting, running): (Vec<_>, Vec<_>) = rows.into_iter().partition(is_free);
-        let slots = self.world.config.builder.slots.saturating_sub(taken.len());
+        let slots = if self.lease.is_held() {
+            self.world.config.builder.slots.saturating_sub(taken.len())
+        } else {
+            0
+        };
         let mut jobs = Vec::new();
         for row in in_turn(&running, waiting).into_iter().take(slots) {
-            let cancel = CancellationToken::new();
-            taken.insert(row.id.clone(), cancel.clone());
+            let (stop, stopped) = oneshot::channel();
+            let attempt = Attempt {
+                number: row.attempt + 1,
+                stop: Some(stop),
+            };
+            taken.insert(row.id.clone(), attempt);
             let job = Job {
                 row,
-                worker,
+                lease: self.lease.clone(),
                 engine: engine.clone(),
                 engine_version: self.engines.version(),
                 view: self.view.clone(),
                 work: self.work_folder(),
             };
-            jobs.push((job, cancel));
+            jobs.push((job, stopped));
         }
         Ok(jobs)
     }
+}
+
+/// Whether the log says so of an attempt of ours; one that has not begun there is not over.
+fn is_over(row: &Row, number: u32, own: &str) -> bool {
+    let is_ours = row.stage() == Stage::Running && row.worker == own;
+    row.attempt > number || (row.attempt == number && !is_ours)
+}
+
+/// One worker per data folder, the same after a restart: so it knows at once which attempts died with it.
+fn worker(world: &World) -> anyhow::Result<WorkerId> {
+    let file = world.config.data.join("worker.id");
+    if let Ok(text) = fs::read_to_string(&file) {
+        return text
+            .trim()
+            .parse()
+            .with_context(|| format!("{} does not hold a worker's id", file.display()));
+    }
+    let worker = WorkerId::from_ulid(world.ids.next());
+    service::auth::write_private(&file, worker.to_string().as_bytes())?;
+    Ok(worker)
 }
 
 fn warn(error: &anyhow::Error) {

@@ -1,29 +1,33 @@
 //! One attempt of one build, from its start in the log to its end there.
 
+mod end;
 mod log;
 mod source;
 
 use crate::{
-    docker::{BuildInput, Engine, EngineError, Progress},
-    domain::{Builds, BuildsCommand, BuildsRefused},
-    policy::request,
+    docker::{BuildInput, Engine, Progress},
+    domain::{Builds, BuildsCommand},
+    policy::{Lease, request},
     progress::Plain,
     view::{self, Row},
 };
 use anyhow::Context as _;
+use end::{Ended, failed};
 use eventlog::{ExecuteError, LogError, View, Writer};
 use futures::StreamExt as _;
-use ids::{BuildId, ImageId, WorkerId};
+use ids::{BuildId, ImageId};
 use log::BuildLog;
 use proto::{
-    builder::v1::{BuildAssembled, BuildPhase, BuildStep},
+    builder::v1::{BuildAssembled, BuildPhase},
     editor::v1::{BuildSpec, ContextKind},
 };
 use service::{World, telemetry};
 use source::{Source, SourceError};
 use std::{path::PathBuf, pin::pin, time::Duration};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep, sleep_until, timeout},
+};
 use tracing::Instrument as _;
 
 /// How long the end of a build is tried to be written while the log is not reachable.
@@ -34,7 +38,7 @@ const END_RETRY: Duration = Duration::from_millis(200);
 
 pub(crate) struct Job {
     pub(crate) row: Row,
-    pub(crate) worker: WorkerId,
+    pub(crate) lease: Lease,
     pub(crate) engine: Engine,
     pub(crate) engine_version: String,
     pub(crate) view: View,
@@ -47,28 +51,16 @@ pub(crate) fn artifact_prefix() -> &'static str {
     "cooperage-artifact/"
 }
 
-/// How an attempt went.
-enum Ended {
-    Assembled(BuildAssembled),
-    Failed(BuildPhase, String),
+/// Why an attempt should stop.
+#[derive(Debug)]
+pub(crate) enum Stop {
     Cancelled,
-    /// The engine died under it: another attempt may do better.
-    Lost(String),
-}
-
-impl Ended {
-    fn word(&self) -> &'static str {
-        match self {
-            Self::Assembled(_) => "assembled",
-            Self::Failed(..) => "failed",
-            Self::Cancelled => "cancelled",
-            Self::Lost(_) => "lost",
-        }
-    }
+    /// It was ended in the log: somebody else has the build, or it is over.
+    Over,
 }
 
 /// Runs an attempt. Whatever happens to it is in the log afterwards, or this process dies.
-pub(crate) async fn run(world: &World, writer: &Writer, job: Job, cancel: CancellationToken) {
+pub(crate) async fn run(world: &World, writer: &Writer, job: Job, stop: oneshot::Receiver<Stop>) {
     let span = tracing::info_span!("build", build = job.row.id, attempt = job.row.attempt + 1);
     telemetry::follow(&span, &job.row.traceparent);
     let build = job.row.id.clone();
@@ -77,10 +69,9 @@ pub(crate) async fn run(world: &World, writer: &Writer, job: Job, cancel: Cancel
         writer,
         number: job.row.attempt + 1,
         job,
-        cancel,
     };
     async {
-        match attempt.run().await {
+        match attempt.run(stop).await {
             Ok(()) => (),
             // Another worker was faster, or the build is over.
             Err(ExecuteError::Refused(refusal)) => tracing::debug!("build {build} is not ours: {refusal}"),
@@ -99,11 +90,10 @@ struct Attempt<'a> {
     writer: &'a Writer,
     job: Job,
     number: u32,
-    cancel: CancellationToken,
 }
 
 impl Attempt<'_> {
-    async fn run(&self) -> Result<(), ExecuteError> {
+    async fn run(&self, stop: oneshot::Receiver<Stop>) -> Result<(), ExecuteError> {
         let row = &self.job.row;
         // What can't be read now is read at the next pass; the build stays queued.
         let unread = |error: anyhow::Error| ExecuteError::Log(LogError::Unavailable(error));
@@ -119,7 +109,7 @@ impl Attempt<'_> {
         self.command(BuildsCommand::Start {
             build: self.build(),
             attempt: self.number,
-            worker: self.job.worker,
+            worker: self.job.lease.worker,
             engine: self.world.config.engine.name.clone(),
             engine_version: engine_version.clone(),
             is_local: spec.context_kind() != ContextKind::GitRepository,
@@ -127,18 +117,27 @@ impl Attempt<'_> {
         .await?;
 
         let limit = self.world.config.builder.log_bytes_max;
-        let mut log = BuildLog::open(self.world.nats.output(), &row.id, limit).await;
-        let revision = row.revision;
-        let number = self.number;
+        let (revision, number) = (row.revision, self.number);
+        let mut log = BuildLog::new(self.world.nats.output(), &row.id, number, limit);
+        if !row.cause.is_empty() {
+            // Who was lost could not always tell.
+            log.write(&format!("#0 attempt {} was lost: {}\n", row.attempt, row.cause))
+                .await;
+        }
         log.write(&format!(
             "#0 building revision {revision} on engine {engine_version}, attempt {number}\n\n"
         ))
         .await;
         let mut plain = Plain::new();
         let ended = if is_owner {
+            let building = Box::pin(self.build_image(&spec, &mut log, &mut plain));
+            let building = self.job.lease.during(building);
             tokio::select! {
-                ended = self.build_image(&spec, &mut log, &mut plain) => ended,
-                () = self.cancel.cancelled() => Ended::Cancelled,
+                ended = building => ended.unwrap_or(Ended::Unseen(self.job.lease.patience())),
+                Ok(stop) = stop => match stop {
+                    Stop::Cancelled => Ended::Cancelled,
+                    Stop::Over => Ended::Over,
+                },
             }
         } else {
             let cause = format!("{} is not an owner of the workspace any more", row.requester);
@@ -186,6 +185,7 @@ impl Attempt<'_> {
 
         let artifact = self.artifact();
         let mut progress = pin!(self.job.engine.build(self.input(spec, &artifact), tar));
+        let mut gone = pin!(self.job.engine.gone());
         let mut image = None;
         let mut last_output = Instant::now();
         loop {
@@ -201,6 +201,7 @@ impl Attempt<'_> {
                     None => break,
                 },
                 () = sleep_until(flush) => log.flush().await,
+                error = &mut gone => return failed(&error),
                 () = sleep_until(deadline) => return Ended::Failed(BuildPhase::Building, self.too_long()),
                 () = sleep_until(last_output + idle) => {
                     let cause = format!("no output for {} minutes", settings.idle_minutes_max);
@@ -227,51 +228,6 @@ impl Attempt<'_> {
             steps: vec![],
             tags: row.options.tags.clone(),
         })
-    }
-
-    async fn end(&self, ended: Ended, mut log: BuildLog, plain: &Plain) -> Result<(), ExecuteError> {
-        let steps = steps(plain);
-        let (build, attempt) = (self.build(), self.number);
-        let command = match ended {
-            Ended::Assembled(assembled) => BuildsCommand::Assemble(BuildAssembled { steps, ..assembled }),
-            Ended::Failed(phase, cause) => {
-                log.write(&format!("ERROR: {cause}\n")).await;
-                BuildsCommand::Fail {
-                    build,
-                    attempt,
-                    phase,
-                    cause,
-                    steps,
-                }
-            }
-            Ended::Cancelled => {
-                log.write("CANCELLED\n").await;
-                BuildsCommand::Cancel { build }
-            }
-            Ended::Lost(cause) => {
-                log.write(&format!("LOST: {cause}\n")).await;
-                BuildsCommand::Lose {
-                    build,
-                    attempt,
-                    cause,
-                    attempts_max: self.world.config.builder.attempts_max,
-                }
-            }
-        };
-        log.close().await;
-        let assembled = matches!(command, BuildsCommand::Assemble(_));
-        match self.command(command).await {
-            Err(ExecuteError::Refused(refusal))
-                if refusal.reason() == aggregate::Refusal::reason(&BuildsRefused::CancelRequested) =>
-            {
-                self.command(BuildsCommand::Cancel { build }).await?;
-            }
-            ended => return ended,
-        }
-        if assembled {
-            let _ = self.job.engine.remove(&self.artifact()).await;
-        }
-        Ok(())
     }
 
     /// Writes to the log, and keeps trying while it is not reachable: the work is done, and must not be lost.
@@ -328,29 +284,4 @@ impl Attempt<'_> {
         let minutes = self.world.config.builder.build_minutes_max;
         format!("the build took longer than {minutes} minutes (builder.build_minutes_max)")
     }
-}
-
-fn failed(error: &EngineError) -> Ended {
-    match error {
-        EngineError::Unreachable { .. } | EngineError::Lost { .. } => Ended::Lost(error.to_string()),
-        EngineError::Failed(_)
-        | EngineError::Context(_)
-        | EngineError::OutOfDisk
-        | EngineError::Refused { .. }
-        | EngineError::BadHost { .. } => Ended::Failed(BuildPhase::Building, error.to_string()),
-    }
-}
-
-fn steps(plain: &Plain) -> Vec<BuildStep> {
-    let milliseconds = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
-    plain
-        .steps()
-        .into_iter()
-        .map(|step| BuildStep {
-            name: step.name,
-            cached: step.cached,
-            duration: Some(service::duration(milliseconds(step.duration))),
-            error: step.error,
-        })
-        .collect()
 }

@@ -6,7 +6,7 @@ mod queries;
 mod row;
 
 pub(crate) use queries::{
-    image_deleted, is_known_attempt, is_taken, journal, needed_artifacts, newest, owned_by, revision, row,
+    image_deleted, is_known_attempt, is_taken, journal, needed_artifacts, newest, revision, row, running,
     waiting_or_running,
 };
 pub(crate) use row::{Row, Stage};
@@ -42,6 +42,10 @@ impl Projection for BuilderProjection {
 
     fn schema(&self) -> &'static str {
         SCHEMA
+    }
+
+    fn reads(&self) -> &'static [&'static str] {
+        &["builds", "repository", "image", "spec"]
     }
 
     fn keeps(&self) -> &'static [&'static str] {

@@ -83,6 +83,7 @@ async fn engine_a_waiting_build_is_cancelled_at_once(shape: Shape) -> anyhow::Re
         .cloned()
         .unwrap_or_default();
     assert_eq!((mine.place, mine.reason.as_str()), (1, "1 of 1 slots are busy"));
+    assert_eq!(mine.name, "vision/waiting");
 
     let ended = ada.cancel(&waiting, &queued.id).await?;
     assert_eq!(ended.outcome(), BuildOutcome::Cancelled);

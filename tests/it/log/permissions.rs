@@ -8,7 +8,7 @@ use async_nats::{
         stream::{Config, Republish},
     },
 };
-use eventlog::{ACCOUNTS, Account, EventLog as _};
+use eventlog::{ACCOUNTS, Account, EventLog as _, OutputEnd};
 use serde_json::json;
 use std::time::Duration;
 use tests::NatsServer;
@@ -137,7 +137,7 @@ async fn nobody_changes_what_was_written() {
     server.connect("catalog").await.unwrap();
     for account in &ACCOUNTS {
         let mut intruder = Intruder::with_password_of(&server, account.name).await;
-        for stream in ["LOG", "BUILDLOG", "EVENTS", "OBJ_contexts"] {
+        for stream in ["LOG", "BUILDLOG", "EVENTS", "OBJ_contexts", "KV_PRESENCE"] {
             for call in ["DELETE", "UPDATE", "MSG.DELETE", "PURGE", "SNAPSHOT", "RESTORE"] {
                 let subject = format!("$JS.API.STREAM.{call}.{stream}");
                 if !account.planes.contains(&subject.as_str()) {
@@ -156,7 +156,9 @@ async fn nobody_makes_the_server_write_for_them() {
     let server = NatsServer::start().await.unwrap();
     let log = server.connect("catalog").await.unwrap().log().await.unwrap();
     let nats = server.connect("builder").await.unwrap();
-    nats.output().write("x", 0, "forged".into()).await.unwrap();
+    let output = nats.output();
+    let written = output.write("x", OutputEnd::default(), 1, "forged".into());
+    written.await.unwrap();
     let mut builder = Intruder::with_password_of(&server, "builder").await;
 
     // A stream that copies another, and sends each of its messages to the log.

@@ -1,17 +1,23 @@
-//! What builds print: `buildlog.<build>`, in chunks that know at which byte of the build's log they begin.
+//! What builds print: `buildlog.<build>`, in chunks that know at which byte of the build's log they begin, and which
+//! attempt wrote them. Each is written behind the last one that its writer knows, so that an attempt which does not
+//! know yet that it is over can't write into the log of the next one.
 
 use super::messages;
 use crate::{LogError, Nats, nats::OUTPUT};
 use anyhow::anyhow;
 use async_nats::{
     HeaderMap,
-    jetstream::{Message, message::StreamMessage, stream::RawMessageErrorKind},
+    jetstream::{Message, context::PublishErrorKind, message::StreamMessage, stream::RawMessageErrorKind},
 };
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use futures::{StreamExt as _, stream::BoxStream};
 use std::fmt::Display;
 
 const OFFSET: &str = "Cooperage-Offset";
+const ATTEMPT: &str = "Cooperage-Attempt";
+const EXPECTED: &str = "Nats-Expected-Last-Subject-Sequence";
+/// How often a chunk is written again because the log ends elsewhere.
+const TRIES: usize = 5;
 
 #[derive(Clone)]
 pub struct Output(Nats);
@@ -24,36 +30,87 @@ pub struct OutputChunk {
     pub text: Bytes,
 }
 
+/// Where a build's log ends, as one of its writers knows it; the first write finds it out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OutputEnd {
+    /// Where the next byte goes.
+    pub offset: u64,
+    sequence: u64,
+}
+
 impl Output {
     pub(crate) fn new(nats: Nats) -> Self {
         Self(nats)
     }
 
-    /// Where the next byte of a build's log goes: 0 for one that has printed nothing.
+    /// How many bytes a build has printed.
     pub async fn length(&self, build: impl Display) -> Result<u64, LogError> {
+        let last = self.last(&subject(build)).await?;
+        Ok(last.map_or(0, |last| end(&last).offset))
+    }
+
+    /// Writes the text of an attempt where the log ends, and answers the new end; `None` when a later attempt writes
+    /// by now. Acknowledged: what is not, gets lost under load. After an error, the same again is written once.
+    pub async fn write(
+        &self,
+        build: impl Display,
+        mut at: OutputEnd,
+        attempt: u32,
+        mut text: Bytes,
+    ) -> Result<Option<OutputEnd>, LogError> {
+        let subject = subject(build);
+        for _ in 0..TRIES {
+            let mut headers = HeaderMap::new();
+            headers.insert(OFFSET, at.offset.to_string());
+            headers.insert(ATTEMPT, attempt.to_string());
+            headers.insert(EXPECTED, at.sequence.to_string());
+            let sent = self
+                .0
+                .context
+                .publish_with_headers(subject.clone(), headers, text.clone());
+            match sent.await.map_err(LogError::unavailable)?.await {
+                Ok(stored) => {
+                    let offset = at.offset + text.len() as u64;
+                    let sequence = stored.sequence;
+                    return Ok(Some(OutputEnd { offset, sequence }));
+                }
+                Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => (),
+                Err(error) => return Err(LogError::unavailable(error)),
+            }
+            let Some(last) = self.last(&subject).await? else {
+                // The oldest goes when the stream is full.
+                at.sequence = 0;
+                continue;
+            };
+            let writer = number(&last.headers, ATTEMPT).unwrap_or_default();
+            if writer > u64::from(attempt) {
+                return Ok(None);
+            }
+            let is_next = at.sequence == 0 || offset(&last.headers) == Some(at.offset);
+            at = end(&last);
+            // Ours, whose acknowledgement got lost.
+            if is_next && writer == u64::from(attempt) && text.starts_with(&last.payload) {
+                text.advance(last.payload.len());
+                if text.is_empty() {
+                    return Ok(Some(at));
+                }
+            }
+        }
+        Err(LogError::unavailable(anyhow!("{subject} has too many writers")))
+    }
+
+    async fn last(&self, subject: &str) -> Result<Option<StreamMessage>, LogError> {
         let stream = self
             .0
             .context
             .get_stream_no_info(OUTPUT)
             .await
             .map_err(LogError::unavailable)?;
-        match stream.get_last_raw_message_by_subject(&subject(build)).await {
-            Ok(message) => Ok(length(&message)),
-            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(0),
+        match stream.get_last_raw_message_by_subject(subject).await {
+            Ok(message) => Ok(Some(message)),
+            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
             Err(error) => Err(LogError::unavailable(error)),
         }
-    }
-
-    /// Writes text at an offset, and answers the next one. Acknowledged: what is not, gets lost under load.
-    pub async fn write(&self, build: impl Display, offset: u64, text: Bytes) -> Result<u64, LogError> {
-        let next = offset + text.len() as u64;
-        let mut headers = HeaderMap::new();
-        headers.insert(OFFSET, offset.to_string());
-        let sent = self.0.context.publish_with_headers(subject(build), headers, text).await;
-        sent.map_err(LogError::unavailable)?
-            .await
-            .map_err(LogError::unavailable)?;
-        Ok(next)
     }
 
     /// A build's log from an offset on. Without `follow` it ends with what is there now; with it, never: whoever
@@ -96,12 +153,19 @@ fn subject(build: impl Display) -> String {
     format!("buildlog.{build}")
 }
 
-fn length(message: &StreamMessage) -> u64 {
-    offset(&message.headers).unwrap_or_default() + message.payload.len() as u64
+fn end(message: &StreamMessage) -> OutputEnd {
+    OutputEnd {
+        offset: offset(&message.headers).unwrap_or_default() + message.payload.len() as u64,
+        sequence: message.sequence,
+    }
 }
 
 fn offset(headers: &HeaderMap) -> Option<u64> {
-    headers.get(OFFSET)?.as_str().parse().ok()
+    number(headers, OFFSET)
+}
+
+fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
+    headers.get(name)?.as_str().parse().ok()
 }
 
 fn chunk(message: &Message) -> Result<OutputChunk, LogError> {

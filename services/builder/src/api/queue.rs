@@ -5,7 +5,7 @@ use crate::{
     policy,
     view::{self, Stage},
 };
-use access::Role;
+use access::{Denied, Role};
 use proto::builder::v1::{GetQueueRequest, GetQueueResponse, QueuedBuild};
 use service::{Failure, timestamp};
 use tonic::Request;
@@ -26,7 +26,7 @@ impl Api {
         };
         let is_visible = |workspace: &String| visible.as_ref().is_none_or(|visible| visible.contains(workspace));
         let rows = view::waiting_or_running(&self.view).await?;
-        let slots = self.world.config.builder.slots;
+        let slots = self.world.config.builder.slots + self.engines.slots_elsewhere();
         let (running, waiting): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.stage() == Stage::Running);
         let busy = running.len();
         let reason = self.engines.trouble().unwrap_or_else(|| {
@@ -37,23 +37,28 @@ impl Api {
             }
         });
         let ordered = policy::in_turn(&running, waiting);
-        let shown = |row: &view::Row, place: usize, reason: &str| QueuedBuild {
-            build: row.id.clone(),
-            image: row.image.clone(),
-            place: u32::try_from(place).unwrap_or(u32::MAX),
-            reason: reason.to_owned(),
-            queued: timestamp(row.queued_ms()),
-        };
         let running = running.iter().map(|row| (row, 0, ""));
         let waiting = ordered
             .iter()
             .enumerate()
             .map(|(index, row)| (row, index + 1, reason.as_str()));
-        let builds = running
-            .chain(waiting)
-            .filter(|(row, ..)| is_visible(&row.workspace))
-            .map(|(row, place, reason)| shown(row, place, reason))
-            .collect();
+        let mut builds = Vec::new();
+        for (row, place, reason) in running.chain(waiting).filter(|(row, ..)| is_visible(&row.workspace)) {
+            let name = match self.world.access.any_image(&call.caller, &row.image).await {
+                Ok(image) => image.name.short(),
+                // The view of the rights may be a moment behind.
+                Err(Denied::NoSuchImage) => String::new(),
+                Err(denied) => return Err(denied.into()),
+            };
+            builds.push(QueuedBuild {
+                build: row.id.clone(),
+                image: row.image.clone(),
+                place: u32::try_from(place).unwrap_or(u32::MAX),
+                reason: reason.to_owned(),
+                queued: timestamp(row.queued_ms()),
+                name,
+            });
+        }
         Ok(GetQueueResponse {
             builds,
             slots: u32::try_from(slots).unwrap_or(u32::MAX),

@@ -4,6 +4,7 @@ use super::{Row, Stage};
 use eventlog::View;
 use prost::Message as _;
 use proto::editor::v1::BuildSpec;
+use std::collections::BTreeSet;
 
 fn parse(rows: &[String]) -> anyhow::Result<Vec<Row>> {
     rows.iter().map(|row| Ok(serde_json::from_str(row)?)).collect()
@@ -60,10 +61,10 @@ pub(crate) async fn waiting_or_running(view: &View) -> anyhow::Result<Vec<Row>> 
     Ok(rows)
 }
 
-/// What a worker had under way.
-pub(crate) async fn owned_by(view: &View, worker: &str) -> anyhow::Result<Vec<Row>> {
+/// What any worker has under way.
+pub(crate) async fn running(view: &View) -> anyhow::Result<Vec<Row>> {
     let mut rows = active(view).await?;
-    rows.retain(|row| row.stage() == Stage::Running && row.worker == worker);
+    rows.retain(|row| row.stage() == Stage::Running);
     Ok(rows)
 }
 
@@ -95,10 +96,10 @@ pub(crate) async fn image_deleted(view: &View, image: &str) -> anyhow::Result<bo
     Ok(deleted.unwrap_or_default())
 }
 
-/// The attempts whose images an open publication, or one that may be opened again, still needs, as the tags of the
-/// artifacts have them.
-pub(crate) async fn needed_artifacts(view: &View) -> anyhow::Result<Vec<String>> {
-    let rows: Vec<String> = sqlx::query_scalar("SELECT row FROM build WHERE stage = 3 OR row->>'retryable'")
+/// The attempts whose images are needed, as the tags of the artifacts have them: those under way, of any worker, and
+/// those with a publication that is open or may be opened again.
+pub(crate) async fn needed_artifacts(view: &View) -> anyhow::Result<BTreeSet<String>> {
+    let rows: Vec<String> = sqlx::query_scalar("SELECT row FROM build WHERE stage IN (2, 3) OR row->>'retryable'")
         .fetch_all(view.rows())
         .await?;
     let tag = |row: &Row| format!("{}-{}", tag_of(&row.id), row.attempt);

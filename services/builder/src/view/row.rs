@@ -65,7 +65,7 @@ pub(crate) struct Row {
     queued_ms: i64,
     started_ms: i64,
     ended_ms: i64,
-    cause: String,
+    pub(crate) cause: String,
     commit: String,
     digest: String,
     repository: String,

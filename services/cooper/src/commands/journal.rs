@@ -3,10 +3,10 @@
 use super::{build::get, limit, pages, say_more};
 use crate::{
     cli::{LogsArgs, Newest, OfBuild},
-    client::{Session, Shell, Step, request_id},
+    client::{Shell, Step, request_id},
     failure::{Exit, Failure},
     follow::{ASK_AGAIN, end_of, has_ended, log},
-    output::{Cell, Table, Tone, ago, name_of, now, plural, short_digest, standing, took},
+    output::{Cell, Table, Tone, ago, now, plural, short_digest, standing, took},
     reference::Reference,
 };
 use futures::TryStreamExt as _;
@@ -16,7 +16,7 @@ use proto::{
     },
     catalog::v1::BuildOutcome,
 };
-use std::{collections::BTreeMap, pin::pin};
+use std::pin::pin;
 use tokio::time::sleep;
 
 // covers R30, R32, R33, R34
@@ -141,14 +141,6 @@ pub(crate) async fn queue(shell: &Shell) -> Result<(), Failure> {
     let answer = session
         .call(async || session.builds().get_queue(request.clone()).await)
         .await?;
-    let mut names = BTreeMap::new();
-    if !shell.output.is_json() && !shell.output.quiet {
-        for build in &answer.builds {
-            if !build.image.is_empty() && !names.contains_key(&build.image) {
-                names.insert(build.image.clone(), name(&session, &build.image).await?);
-            }
-        }
-    }
     let now = now();
     let mut table = Table::new(&["PLACE", "IMAGE", "BUILD", "QUEUED", "WHY"]);
     for build in &answer.builds {
@@ -156,12 +148,9 @@ pub(crate) async fn queue(shell: &Shell) -> Result<(), Failure> {
             0 => Cell::new(Tone::Busy, "runs"),
             place => place.to_string().into(),
         };
-        let image = names
-            .get(&build.image)
-            .map_or_else(|| Cell::new(Tone::Faint, "another's"), Cell::from);
         let cells = [
             place,
-            image,
+            (&build.name).into(),
             (&build.build).into(),
             ago(build.queued.as_ref(), now).into(),
             (&build.reason).into(),
@@ -174,13 +163,4 @@ pub(crate) async fn queue(shell: &Shell) -> Result<(), Failure> {
         shell.output.notice(format!("{} of {slots} busy", answer.busy));
     }
     Ok(())
-}
-
-/// An image's name, or its id when it is gone.
-async fn name(session: &Session, image: &str) -> Result<String, Failure> {
-    match session.image(image).await {
-        Ok(image) => Ok(name_of(&image)),
-        Err(failure) if failure.exit() == Exit::NotFound => Ok(image.to_owned()),
-        Err(failure) => Err(failure),
-    }
 }

@@ -2,7 +2,7 @@
 //! reader knows from the journal when it has all.
 
 use bytes::Bytes;
-use eventlog::Output;
+use eventlog::{Output, OutputEnd};
 use ids::BuildId;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
@@ -13,18 +13,20 @@ const EVERY: Duration = Duration::from_millis(250);
 pub(super) struct Journal {
     output: Output,
     build: BuildId,
-    /// Where the next byte goes, once that is known.
-    offset: Option<u64>,
+    /// Of the build: what it printed stands before.
+    attempt: u32,
+    end: OutputEnd,
     text: String,
     flushed: Instant,
 }
 
 impl Journal {
-    pub(super) fn new(output: Output, build: BuildId) -> Self {
+    pub(super) fn new(output: Output, build: BuildId, attempt: u32) -> Self {
         Self {
             output,
             build,
-            offset: None,
+            attempt,
+            end: OutputEnd::default(),
             text: String::new(),
             flushed: Instant::now(),
         }
@@ -50,18 +52,11 @@ impl Journal {
             return;
         }
         self.flushed = Instant::now();
-        let written = async {
-            let offset = match self.offset {
-                Some(offset) => offset,
-                None => self.output.length(self.build).await?,
-            };
-            self.output
-                .write(self.build, offset, Bytes::from(self.text.clone()))
-                .await
-        };
+        let text = Bytes::from(self.text.clone());
+        let written = self.output.write(self.build, self.end, self.attempt, text);
         match written.await {
-            Ok(next) => {
-                self.offset = Some(next);
+            Ok(end) => {
+                self.end = end.unwrap_or(self.end);
                 self.text.clear();
             }
             Err(error) => {

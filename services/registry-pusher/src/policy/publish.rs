@@ -74,7 +74,7 @@ impl Trouble {
 
 pub(super) async fn run(pusher: Pusher) -> anyhow::Result<()> {
     let engine = pusher.world.config.engine.name.clone();
-    let mut changes = pusher.view.changes();
+    let mut changes = pusher.view.applied(&["builds", "image", "repository"]);
     let mut underway: HashMap<BuildId, CancellationToken> = HashMap::new();
     let mut publications: FuturesUnordered<BoxFuture<'_, BuildId>> = FuturesUnordered::new();
     loop {
@@ -127,7 +127,8 @@ struct Publication<'a> {
 
 impl Publication<'_> {
     async fn carry_out(&self, stop: CancellationToken) -> anyhow::Result<()> {
-        let mut journal = Journal::new(self.pusher.world.nats.output(), self.assembled.build);
+        let output = self.pusher.world.nats.output();
+        let mut journal = Journal::new(output, self.assembled.build, self.assembled.attempt);
         if self.assembled.doomed.is_some() {
             return self.abort(&self.assembled.target(), journal).await;
         }

@@ -1,0 +1,53 @@
+//! Whatever dead attempts left behind should go: those of this worker in the log, its folder, images in the engine.
+
+use super::Builder;
+use crate::{docker::Engine, run::artifact_prefix, view};
+use anyhow::Context as _;
+use std::{collections::BTreeSet, fs, path::PathBuf, time::Duration};
+
+/// How long a pass over the engine waits for its own view.
+const CATCH_UP: Duration = Duration::from_secs(10);
+
+impl Builder {
+    /// What this worker had under way when it died is over, and leaves nothing behind.
+    pub(super) async fn reap(&self) -> anyhow::Result<()> {
+        let own = self.lease.worker.to_string();
+        for row in view::running(&self.view).await? {
+            if row.worker == own {
+                self.lose(&row, "the builder stopped in the middle of the build")
+                    .await?;
+            }
+        }
+        let work = self.work_folder();
+        if work.exists() {
+            fs::remove_dir_all(&work).with_context(|| format!("{} can't be emptied", work.display()))?;
+        }
+        fs::create_dir_all(&work).with_context(|| format!("{} can't be made", work.display()))?;
+        Ok(())
+    }
+
+    pub(super) fn work_folder(&self) -> PathBuf {
+        self.world.config.data.join("work")
+    }
+
+    /// Images that attempts left in the engine, and that neither an attempt under way nor a publication needs.
+    ///
+    /// The engine is shared with other builders: whatever lies in it was begun in the log before it was listed, so a
+    /// view that has the log's end of after that knows who needs it.
+    pub(super) async fn reap_artifacts(&self, engine: &Engine) -> anyhow::Result<()> {
+        let artifacts = engine.list_artifacts(artifact_prefix()).await?;
+        if artifacts.is_empty() {
+            return Ok(());
+        }
+        let head = self.world.log.head().await?;
+        self.view.reach(head, CATCH_UP).await?;
+        let needed: BTreeSet<String> = view::needed_artifacts(&self.view).await?;
+        for artifact in artifacts {
+            let attempt = artifact.rsplit_once(':').map(|(_, tag)| tag).unwrap_or_default();
+            if !needed.contains(attempt) && view::is_known_attempt(&self.view, attempt).await? {
+                engine.remove(&artifact).await?;
+            }
+        }
+        Ok(())
+    }
+}

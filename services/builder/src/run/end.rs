@@ -1,0 +1,127 @@
+//! How an attempt went, and what is written about that.
+
+use super::{Attempt, log::BuildLog};
+use crate::{
+    docker::EngineError,
+    domain::{BuildsCommand, BuildsRefused},
+    progress::Plain,
+};
+use eventlog::ExecuteError;
+use proto::builder::v1::{BuildAssembled, BuildPhase, BuildStep};
+use std::time::Duration;
+
+/// How an attempt went.
+pub(super) enum Ended {
+    Assembled(BuildAssembled),
+    Failed(BuildPhase, String),
+    Cancelled,
+    /// The engine died under it: another attempt may do better.
+    Lost(String),
+    /// It could not be shown for so long that its worker lives.
+    Unseen(Duration),
+    /// Nothing is left to be said.
+    Over,
+}
+
+impl Ended {
+    pub(super) fn word(&self) -> &'static str {
+        match self {
+            Self::Assembled(_) => "assembled",
+            Self::Failed(..) => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Lost(_) | Self::Unseen(_) => "lost",
+            Self::Over => "over",
+        }
+    }
+}
+
+impl Attempt<'_> {
+    pub(super) async fn end(&self, ended: Ended, mut log: BuildLog, plain: &Plain) -> Result<(), ExecuteError> {
+        // The engine may have been faster than whoever stopped the attempt.
+        let is_stopped = matches!(ended, Ended::Cancelled | Ended::Unseen(_) | Ended::Over);
+        let written = match self.command_of(ended, &mut log, plain).await {
+            Some(command) => {
+                log.close().await;
+                self.command(command).await
+            }
+            None => Ok(()),
+        };
+        if is_stopped || matches!(written, Err(ExecuteError::Refused(_))) {
+            let artifact = self.artifact();
+            if let Err(error) = self.job.engine.remove(&artifact).await {
+                let error = &error as &dyn std::error::Error;
+                tracing::debug!(error, "{artifact} is left to the next reaping");
+            }
+        }
+        match written {
+            Err(ExecuteError::Refused(refusal))
+                if refusal.reason() == aggregate::Refusal::reason(&BuildsRefused::CancelRequested) =>
+            {
+                let build = self.build();
+                self.command(BuildsCommand::Cancel { build }).await
+            }
+            written => written,
+        }
+    }
+
+    async fn command_of(&self, ended: Ended, log: &mut BuildLog, plain: &Plain) -> Option<BuildsCommand> {
+        let (build, attempt, steps) = (self.build(), self.number, steps(plain));
+        let cause = match ended {
+            Ended::Assembled(assembled) => {
+                return Some(BuildsCommand::Assemble(BuildAssembled { steps, ..assembled }));
+            }
+            Ended::Failed(phase, cause) => {
+                log.write(&format!("ERROR: {cause}\n")).await;
+                return Some(BuildsCommand::Fail {
+                    build,
+                    attempt,
+                    phase,
+                    cause,
+                    steps,
+                });
+            }
+            Ended::Cancelled => {
+                log.write("CANCELLED\n").await;
+                return Some(BuildsCommand::Cancel { build });
+            }
+            Ended::Over => return None,
+            Ended::Lost(cause) => cause,
+            Ended::Unseen(time) => {
+                let seconds = time.as_secs();
+                format!("the builder could not show for {seconds} s that it lives, so it stopped")
+            }
+        };
+        log.write(&format!("LOST: {cause}\n")).await;
+        Some(BuildsCommand::Lose {
+            build,
+            attempt,
+            cause,
+            attempts_max: self.world.config.builder.attempts_max,
+        })
+    }
+}
+
+pub(super) fn failed(error: &EngineError) -> Ended {
+    match error {
+        EngineError::Unreachable { .. } | EngineError::Lost { .. } => Ended::Lost(error.to_string()),
+        EngineError::Failed(_)
+        | EngineError::Context(_)
+        | EngineError::OutOfDisk
+        | EngineError::Refused { .. }
+        | EngineError::BadHost { .. } => Ended::Failed(BuildPhase::Building, error.to_string()),
+    }
+}
+
+fn steps(plain: &Plain) -> Vec<BuildStep> {
+    let milliseconds = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+    plain
+        .steps()
+        .into_iter()
+        .map(|step| BuildStep {
+            name: step.name,
+            cached: step.cached,
+            duration: Some(service::duration(milliseconds(step.duration))),
+            error: step.error,
+        })
+        .collect()
+}
