@@ -11,7 +11,7 @@ use crate::{
 use access::{Located, Right};
 use eventlog::{Output, View, Writer};
 use futures::stream::BoxStream;
-use ids::{BuildId, Ulid};
+use ids::{BuildId, ImageId, Ulid};
 use proto::{
     builder::v1::{
         Build, CancelBuildRequest, CancelBuildResponse, GetBuildRequest, GetBuildResponse, GetQueueRequest,
@@ -21,6 +21,7 @@ use proto::{
     catalog::v1::BuildOutcome,
 };
 use service::{Call, Failure, World, invalid, page, status, with_metadata};
+use sha2::{Digest as _, Sha256};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Request, Response, Status};
@@ -94,17 +95,13 @@ impl Api {
             .await?;
         let image = located.image.to_string();
         let ulid = Ulid::from_string(&command.id).map_err(|_| invalid("request_id", "expected a ULID"))?;
-        let build = BuildId::from_ulid(ulid);
+        let build = build_id(located.image, ulid);
         // A repeated request is answered before anything else is judged.
         if let Some(row) = view::row(&self.view, &image, &build.to_string()).await? {
             return Ok(StartBuildResponse {
                 position: row.queued_at,
                 build: Some(self.show(&row)),
             });
-        }
-        if view::is_taken(&self.view, &build.to_string()).await? {
-            let sentence = "this id was used for a build of another image, make a new one";
-            return Err(invalid("request_id", sentence).into());
         }
         let options = request.options.unwrap_or_default();
         if let Some(tag) = options.tags.iter().find(|tag| !access::is_tag(tag)) {
@@ -221,6 +218,18 @@ impl Api {
 fn already_published() -> Status {
     let sentence = "the build is published already, there is nothing to cancel";
     status(Code::FailedPrecondition, "ALREADY_PUBLISHED", sentence)
+}
+
+/// A function of the image and the request that asked for it: the same again for a repeated request, and never shared by
+/// two images, whose output, engine artifacts and publications are known by it.
+fn build_id(image: ImageId, request: Ulid) -> BuildId {
+    let hash = Sha256::new()
+        .chain_update(image.to_string())
+        .chain_update(request.to_string())
+        .finalize();
+    let mut chance = [0; 16];
+    chance[6..].copy_from_slice(&hash[..10]);
+    BuildId::from_ulid(Ulid::from_parts(request.timestamp_ms(), u128::from_be_bytes(chance)))
 }
 
 fn nothing_saved() -> Status {

@@ -6,8 +6,7 @@ mod queries;
 mod row;
 
 pub(crate) use queries::{
-    image_deleted, is_known_attempt, is_taken, journal, needed_artifacts, newest, revision, row, running,
-    waiting_or_running,
+    image_deleted, is_known_attempt, journal, needed_artifacts, newest, revision, row, running, waiting_or_running,
 };
 pub(crate) use row::{Row, Stage};
 
@@ -190,7 +189,7 @@ enum Either<'a> {
     Publications(&'a Entry, &'a [RepositoryEvent]),
 }
 
-/// An image and its build: an id is the client's, and two images may have been given the same.
+/// An image and its build.
 type Key = (String, String);
 
 async fn load(view: &mut SqliteConnection, ids: &BTreeSet<String>) -> Result<BTreeMap<Key, Row>, ViewError> {

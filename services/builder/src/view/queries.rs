@@ -20,15 +20,6 @@ pub(crate) async fn row(view: &View, image: &str, build: &str) -> anyhow::Result
     Ok(parse(&rows)?.pop())
 }
 
-/// Whether any image has a build of this id.
-pub(crate) async fn is_taken(view: &View, build: &str) -> anyhow::Result<bool> {
-    let found: Option<i64> = sqlx::query_scalar("SELECT 1 FROM build WHERE id = ? LIMIT 1")
-        .bind(build)
-        .fetch_optional(view.rows())
-        .await?;
-    Ok(found.is_some())
-}
-
 /// The newest build of an image.
 pub(crate) async fn newest(view: &View, image: &str) -> anyhow::Result<Option<Row>> {
     Ok(journal(view, image, i64::MAX, 1).await?.pop())
