@@ -13,6 +13,7 @@ use eventlog::{Behind, Position, View};
 use ids::{ImageId, WorkspaceId};
 use lru::LruCache;
 use std::{
+    collections::BTreeMap,
     num::NonZeroUsize,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -233,6 +234,17 @@ impl Access {
             .fetch_optional(self.view.rows())
             .await?;
         Ok(role == Some(Role::Owner as i32))
+    }
+
+    /// What a user may do with the images of each workspace that it is a member of.
+    pub async fn rights(&self, caller: &Caller) -> Result<BTreeMap<String, Right>, Denied> {
+        self.view.goes_on()?;
+        let roles: Vec<(String, Option<i32>)> = sqlx::query_as("SELECT workspace, role FROM member WHERE user = ?")
+            .bind(&caller.user)
+            .fetch_all(self.view.rows())
+            .await?;
+        let right = |(workspace, role)| Some((workspace, right_of(role, caller.admin)?));
+        Ok(roles.into_iter().filter_map(right).collect())
     }
 
     /// The workspaces whose images the caller may see. `None`: all of them.
