@@ -160,10 +160,13 @@ async fn engine_a_disk_that_fills_up_and_is_freed_loses_nothing_and_needs_no_hel
     let mut told = Told::default();
     let refused = told.until_refused(&ada, &image).await;
     assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
-    assert!(
-        ["VIEW_BEHIND", "LOG_UNAVAILABLE"].contains(&&*reason(&refused)) && refused.message().contains("full"),
-        "{refused:?}"
-    );
+    // Which of the two a full disk meets first is chance; what broke is for operators.
+    let sentence = match reason(&refused).as_str() {
+        "VIEW_BEHIND" => "can't be written at the moment",
+        "LOG_UNAVAILABLE" => "perhaps its disk is full",
+        _ => panic!("{refused:?}"),
+    };
+    assert!(refused.message().contains(sentence), "{}", refused.message());
     // Who has seen nothing newer reads what there was, and a build is under way until its end can be written.
     let reader = platform.user("ada")?;
     assert_eq!(reader.tile(&image).await?.active_build, build.id);
