@@ -249,6 +249,43 @@ async fn what_is_too_large_stops_at_the_limit() {
     );
 }
 
+/// The limits of our children, as the kernel has them.
+fn limits_of_children() -> Vec<String> {
+    let ours = format!("PPid:\t{}\n", std::process::id());
+    let processes = fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path());
+    let children = processes.filter(|process| {
+        let of_us = fs::read_to_string(process.join("status")).is_ok_and(|status| status.contains(&ours));
+        of_us && fs::read_to_string(process.join("cmdline")).is_ok_and(|line| line.contains("__git-context"))
+    });
+    children
+        .filter_map(|child| fs::read_to_string(child.join("limits")).ok())
+        .collect()
+}
+
+#[tokio::test]
+async fn the_child_gets_no_more_of_the_machine_than_a_repository_may_need() {
+    let fetch = Fetch::new();
+    // More than a pipe takes, so that the child is still there.
+    let large: String = (0..200_000).map(|line: u32| format!("{line}\n")).collect();
+    fetch.git.commit(&[("Dockerfile", "FROM scratch"), ("f", &large)]);
+    let context = fetch.fetch("").await.unwrap();
+    let limits = limits_of_children().pop().unwrap();
+    let soft = |name: &str| {
+        let line = limits.lines().find(|line| line.starts_with(name)).unwrap();
+        line[name.len()..]
+            .split_whitespace()
+            .next()
+            .unwrap()
+            .parse::<u64>()
+            .unwrap()
+    };
+    assert_eq!(soft("Max core file size"), 0);
+    assert_eq!(soft("Max cpu time"), 120 + 300);
+    assert_eq!(soft("Max file size"), (2 << 30) + (64 << 20));
+    assert_eq!(soft("Max address space"), 12 << 30);
+    assert_eq!(files(context).await["f"], large);
+}
+
 #[tokio::test]
 async fn a_dropped_context_leaves_nothing_behind() {
     let fetch = Fetch::new();
