@@ -13,7 +13,7 @@ use ids::BuildId;
 use proto::catalog::v1::ImageName;
 use service::telemetry;
 use std::{collections::HashMap, pin::pin, time::Duration};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
@@ -30,6 +30,8 @@ const BACK_OFF: [Duration; 5] = [
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 /// How often the log of a long push tells how far it is.
 const PROGRESS: Duration = Duration::from_secs(2);
+/// How long a push that is called off may go on, to get to an end that is known.
+const STOP_GRACE: Duration = Duration::from_secs(1);
 /// In case a change of the view went by unnoticed.
 const EVERY: Duration = Duration::from_secs(15);
 
@@ -203,7 +205,11 @@ impl Publication<'_> {
         loop {
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return Err(Trouble::Stopped),
+                () = stop.cancelled() => {
+                    // The manifest may be on its way. What has arrived can be withdrawn; what comes later can't.
+                    let _ = timeout(STOP_GRACE, async { while pushing.next().await.is_some() {} }).await;
+                    return Err(Trouble::Stopped);
+                }
                 said = pushing.next() => match said.transpose()? {
                     Some(Pushing::Line(line)) => journal.line(&line),
                     Some(Pushing::Bytes(current, total)) => if told.elapsed() >= PROGRESS {
