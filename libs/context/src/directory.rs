@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{DOCKERFILE, DOCKERIGNORE, Ignore, Summary, Writer, canonical::ContextRefused, link_stays_inside};
+use super::{ContextRefused, DOCKERFILE, DOCKERIGNORE, Ignore, Summary, Writer, link_stays_inside};
 
 /// Writes a whole archive: sorted, without owners, `.dockerignore` honoured, whatever the directory's own order.
 ///

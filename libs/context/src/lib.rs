@@ -9,13 +9,15 @@ mod directory;
 mod ignore;
 mod path;
 mod reader;
+mod refused;
 
 pub use archive::Writer;
 pub use assemble::assemble;
-pub use canonical::{ContextRefused, Limits, Rewritten, canonicalize, leave_out};
+pub use canonical::{Rewritten, canonicalize, leave_out};
 pub use directory::tar_directory;
 pub use ignore::{BadPattern, Ignore};
 pub use path::link_stays_inside;
+pub use refused::ContextRefused;
 
 /// The Dockerfile's name in the root of every context.
 pub const DOCKERFILE: &str = "Dockerfile";
@@ -28,4 +30,21 @@ pub struct Summary {
     /// Regular files and links.
     pub files: u64,
     pub bytes: u64,
+}
+
+/// How much a context may be.
+#[derive(Debug, Clone, Copy, serde::Serialize, serde::Deserialize)]
+pub struct Limits {
+    /// Of all files together, expanded.
+    pub bytes: u64,
+    pub entries: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            bytes: 2 << 30,
+            entries: 200_000,
+        }
+    }
 }

@@ -5,8 +5,8 @@ use std::io::{self, Read};
 use tar::{EntryType, Header};
 
 use super::{
+    ContextRefused,
     archive::{BLOCK, padding},
-    canonical::ContextRefused,
 };
 
 /// Long names and PAX records; more is an attack.
