@@ -25,7 +25,10 @@ fn shipped(folder: &Path, port: &Port) -> String {
     let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/nats.conf")).unwrap();
     let moved = text
         .replace("port: 4222", &format!("listen: {:?}", port.address().to_string()))
-        .replace("store_dir: /data", &format!("store_dir: {:?}", folder.join("store")));
+        .replace(
+            "store_dir: /data",
+            &format!("store_dir: \"{}\"", folder.join("store").display()),
+        );
     assert_eq!(
         moved.lines().filter(|line| !text.contains(line)).count(),
         2,

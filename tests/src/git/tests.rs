@@ -266,7 +266,7 @@ fn limits_of_children() -> Vec<String> {
 async fn the_child_gets_no_more_of_the_machine_than_a_repository_may_need() {
     let fetch = Fetch::new();
     // More than a pipe takes, so that the child is still there.
-    let large: String = (0..200_000).map(|line: u32| format!("{line}\n")).collect();
+    let large = "x".repeat(8 << 20);
     fetch.git.commit(&[("Dockerfile", "FROM scratch"), ("f", &large)]);
     let context = fetch.fetch("").await.unwrap();
     let limits = limits_of_children().pop().unwrap();
