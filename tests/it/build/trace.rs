@@ -13,8 +13,8 @@ in_both_shapes!(engine_one_trace_leads_from_the_click_to_the_public_event);
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 
 fn is_of_the_click(sent: &Sent) -> bool {
-    let hex: String = sent.span.trace_id.iter().map(|byte| format!("{byte:02x}")).collect();
-    hex == TRACE
+    let id: Result<[u8; 16], _> = sent.span.trace_id.clone().try_into();
+    id.is_ok_and(|id| format!("{:032x}", u128::from_be_bytes(id)) == TRACE)
 }
 
 // covers E15
