@@ -69,17 +69,3 @@ pub mod events {
         registry::v1::RepositoryEvent => registry::v1::repository_event::Kind as RepositoryEvent,
     }
 }
-
-/// Any message of the contract as proto3 JSON.
-pub fn to_json(message: &impl prost::Name) -> Option<String> {
-    use std::sync::LazyLock;
-    static POOL: LazyLock<Option<prost_reflect::DescriptorPool>> =
-        LazyLock::new(|| prost_reflect::DescriptorPool::decode(DESCRIPTORS).ok());
-    let descriptor = POOL.as_ref()?.get_message_by_name(&full_name(message))?;
-    let dynamic = prost_reflect::DynamicMessage::decode(descriptor, &*message.encode_to_vec()).ok()?;
-    serde_json::to_string(&dynamic).ok()
-}
-
-fn full_name<M: prost::Name>(_: &M) -> String {
-    M::full_name()
-}

@@ -144,7 +144,7 @@ impl View {
         self.goes_on()?;
         let state = self.state.borrow();
         match state.troubled {
-            Some(_) => Err(Behind::Late {
+            Some(_) => Err(Behind::Troubled {
                 at: state.position,
                 wanted: self.head(),
             }),

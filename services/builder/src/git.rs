@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::AsyncRead;
 
 pub use child::child_main;
-pub use parent::{fetch, reap};
+pub use parent::fetch;
 pub use refused::GitRefused;
 pub use source::{GitSource, normalize};
 

@@ -142,7 +142,8 @@ async fn write(
 
 /// Says that a view needs nothing of the log up to a position, which changes no rows.
 pub(super) async fn pass(writer: &mut SqliteConnection, position: Position) -> Result<(), ViewError> {
-    move_checkpoint("UPDATE checkpoint SET position = ?", writer, position).await
+    // Never back: a transaction that was cut off may be committed all the same.
+    move_checkpoint("UPDATE checkpoint SET position = max(position, ?)", writer, position).await
 }
 
 async fn move_checkpoint(

@@ -1,12 +1,6 @@
 //! The parent's side: starts the child, reads its answer, and leaves nothing of it behind.
 
-use std::{
-    env, fs, io,
-    path::{Path, PathBuf},
-    process::Stdio,
-    thread,
-    time::Duration,
-};
+use std::{env, io, path::PathBuf, process::Stdio, thread, time::Duration};
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
@@ -80,17 +74,6 @@ pub async fn fetch(request: GitRequest) -> Result<GitContext, GitRefused> {
             })
         }
     }
-}
-
-/// Removes what children left whose parent was killed. Only where no other builder uses the same folder.
-pub fn reap(work_dir: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(work_dir)? {
-        let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(PREFIX) {
-            fs::remove_dir_all(entry.path())?;
-        }
-    }
-    Ok(())
 }
 
 struct Worker {

@@ -75,14 +75,6 @@ impl GitRefused {
             Self::Worker { .. } => "GIT_WORKER",
         }
     }
-
-    /// Whether the same request may go well later.
-    pub fn retryable(&self) -> bool {
-        matches!(
-            self,
-            Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Worker { .. }
-        )
-    }
 }
 
 impl From<ContextRefused> for GitRefused {

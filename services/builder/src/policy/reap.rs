@@ -45,7 +45,13 @@ impl Builder {
         for artifact in artifacts {
             let attempt = artifact.rsplit_once(':').map(|(_, tag)| tag).unwrap_or_default();
             if !needed.contains(attempt) && view::is_known_attempt(&self.view, attempt).await? {
-                engine.remove(&artifact).await?;
+                // One that is in use now goes at the next pass, and keeps no other.
+                if let Err(error) = engine.remove(&artifact).await {
+                    tracing::debug!(
+                        error = &error as &dyn std::error::Error,
+                        "{artifact} stays in the engine for now"
+                    );
+                }
             }
         }
         Ok(())

@@ -104,11 +104,17 @@ impl Attempt<'_> {
 pub(super) fn failed(error: &EngineError) -> Ended {
     match error {
         EngineError::Unreachable { .. } | EngineError::Lost { .. } => Ended::Lost(error.to_string()),
-        EngineError::Failed(_)
-        | EngineError::Context(_)
-        | EngineError::OutOfDisk
-        | EngineError::Refused { .. }
-        | EngineError::BadHost { .. } => Ended::Failed(BuildPhase::Building, error.to_string()),
+        // Whatever is wrong with files was found when they came. What can't be read now is ours to mend.
+        EngineError::Context(cause) => {
+            tracing::warn!(
+                error = cause as &dyn std::error::Error,
+                "the context could not be read to its end"
+            );
+            Ended::Lost("the files of the build could not be read to their end".to_owned())
+        }
+        EngineError::Failed(_) | EngineError::OutOfDisk | EngineError::Refused { .. } | EngineError::BadHost { .. } => {
+            Ended::Failed(BuildPhase::Building, error.to_string())
+        }
     }
 }
 
