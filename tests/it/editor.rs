@@ -197,7 +197,7 @@ async fn who_saves_over_a_revision_that_was_not_seen_is_told_the_current_one() {
             (refused.code(), reason(&refused)),
             (Code::Aborted, "STALE_REVISION".to_owned())
         );
-        assert_eq!(detail(&refused, "current_revision"), "2");
+        assert_eq!(detail(&refused, "current"), "2");
     }
     assert_eq!(ada.revisions(&image).await.unwrap().len(), 2);
 }

@@ -210,6 +210,13 @@ impl Platform {
         Ok(command)
     }
 
+    /// Everything that somebody's commands did is seen by their calls from now on.
+    pub fn saw_commands(&self, name: &str, user: &User) -> anyhow::Result<()> {
+        let file = format!("{name}/cooperage/{}/position", self.address());
+        user.saw(fs::read_to_string(self.folder.path().join(file))?.parse()?);
+        Ok(())
+    }
+
     fn token(&self, name: &str, is_administrator: bool) -> anyhow::Result<String> {
         self.key
             .sign(name, is_administrator, Duration::from_hours(1), &Clock::system())

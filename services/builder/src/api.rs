@@ -127,8 +127,18 @@ impl Api {
                 .and_then(|row| row.id.parse().ok()),
         };
         let done = self.writer.execute::<Builds>(&command, &located.image, queue).await?;
-        self.world.reach(&self.view, done.position).await?;
-        let row = self.find(&located, &build.to_string()).await?;
+        let row = match self.world.reach(&self.view, done.position).await {
+            Ok(()) => self.find(&located, &build.to_string()).await?,
+            // It is asked for, however late the view is to say so: after an error it would be asked for again.
+            Err(_) => Row::asked(
+                build,
+                image,
+                current,
+                &call.caller.user,
+                done.position,
+                self.world.clock.now_ms(),
+            ),
+        };
         Ok(StartBuildResponse {
             position: done.position.0,
             build: Some(self.show(&row)),
@@ -157,8 +167,10 @@ impl Api {
         let build: BuildId = row.id.parse().map_err(|error| invalid("build", error))?;
         let cancel = BuildsCommand::RequestCancel { build };
         let done = self.writer.execute::<Builds>(&command, &located.image, cancel).await?;
-        self.world.reach(&self.view, done.position).await?;
-        let row = self.decided(self.find(&located, &row.id).await?).await?;
+        let row = match self.world.reach(&self.view, done.position).await {
+            Ok(()) => self.decided(self.find(&located, &row.id).await?).await?,
+            Err(_) => row.asked_to_stop(),
+        };
         if row.outcome() == BuildOutcome::Succeeded {
             return Err(already_published().into());
         }
@@ -171,8 +183,9 @@ impl Api {
     /// Once assembled, the publication decides whether a cancel came in time: mostly at once, so whoever asked is told.
     async fn decided(&self, mut row: Row) -> Result<Row, Failure> {
         let patience = Instant::now() + DECISION_PATIENCE;
+        let mut changes = self.journal_changes();
         while row.stage() == Stage::Pushing {
-            let changed = self.changed(&row.image, &row.id, row.position);
+            let changed = self.changed(&mut changes, &row, row.position);
             let Some(newer) = timeout_at(patience, changed).await.unwrap_or(Ok(None))? else {
                 break;
             };

@@ -30,20 +30,6 @@ pub struct Engine {
     host: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Facts {
-    /// As the engine calls itself: `28.5.2`.
-    pub version: String,
-    pub api_version: String,
-    pub os: String,
-    /// In the words of image manifests: `amd64`, `arm64`.
-    pub architecture: String,
-    /// `overlay2`, or the containerd snapshotter: `overlayfs`.
-    pub driver: String,
-    /// Images lie in containerd's store: an image's id is the digest of its manifest or index.
-    pub containerd_store: bool,
-}
-
 impl Engine {
     /// `None`: what `DOCKER_HOST` names, else the machine's own engine.
     pub async fn connect(host: Option<&str>) -> Result<Self, EngineError> {
@@ -70,23 +56,10 @@ impl Engine {
         }
     }
 
-    pub async fn facts(&self) -> Result<Facts, EngineError> {
+    /// As the engine calls itself: `28.5.2`.
+    pub async fn version(&self) -> Result<String, EngineError> {
         let version = self.docker.version().await.map_err(|error| self.failed(error))?;
-        let info = self.docker.info().await.map_err(|error| self.failed(error))?;
-        let containerd = info
-            .driver_status
-            .iter()
-            .flatten()
-            .flatten()
-            .any(|word| word.starts_with("io.containerd.snapshotter"));
-        Ok(Facts {
-            version: version.version.unwrap_or_default(),
-            api_version: version.api_version.unwrap_or_default(),
-            os: version.os.unwrap_or_default(),
-            architecture: version.arch.unwrap_or_default(),
-            driver: info.driver.unwrap_or_default(),
-            containerd_store: containerd,
-        })
+        Ok(version.version.unwrap_or_default())
     }
 
     /// Operating system and architecture of an image.

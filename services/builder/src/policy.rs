@@ -1,13 +1,14 @@
 //! Whenever a build waits and a slot is free, it should run; whenever one is not wanted any more, it should stop.
 
+mod engines;
 mod lease;
 mod reap;
 mod silence;
 
+pub(crate) use engines::Engines;
 pub(crate) use lease::Lease;
 
 use crate::{
-    docker::Engine,
     domain::{Builds, BuildsCommand},
     run::{Job, Stop, run},
     view::{self, Row, Stage},
@@ -17,50 +18,11 @@ use eventlog::{ExecuteError, Position, Request, View, Writer};
 use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use ids::{BuildId, ImageId, WorkerId};
 use service::World;
-use std::{
-    collections::{BTreeMap, HashMap},
-    fs,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, fs, time::Duration};
 use tokio::sync::oneshot;
 
 const EVERY: Duration = Duration::from_mins(1);
-const ENGINE_RETRY: Duration = Duration::from_secs(1);
-/// Dead builders, too, leave images in the engine.
-const REAP_EVERY: Duration = Duration::from_mins(10);
-
-/// What is known of this builder's engine, and of the other builders.
-#[derive(Clone, Default)]
-pub(crate) struct Engines(Arc<Mutex<Known>>);
-
-#[derive(Default)]
-struct Known {
-    version: String,
-    /// Why no build can start, in words for people.
-    trouble: Option<String>,
-    slots_elsewhere: usize,
-}
-
-impl Engines {
-    /// Why no build can start, in words for people.
-    pub(crate) fn trouble(&self) -> Option<String> {
-        self.known().trouble.clone()
-    }
-
-    /// Builds that the other builders run at the same time.
-    pub(crate) fn slots_elsewhere(&self) -> usize {
-        self.known().slots_elsewhere
-    }
-
-    fn version(&self) -> String {
-        self.known().version.clone()
-    }
-
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// The order in which waiting builds are taken: workspaces with the fewest running builds first, then by age.
 pub(crate) fn in_turn(running: &[Row], waiting: Vec<Row>) -> Vec<Row> {
@@ -128,84 +90,46 @@ impl Builder {
     }
 
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        let mut engine = self.engine().await;
-        let (mut reaped, mut engine_reaped) = (false, None::<Instant>);
+        let stop = self.world.stop.clone();
+        let all = async { tokio::join!(self.watch_engine(), self.sweep(), self.build_what_waits()) };
+        stop.run_until_cancelled(all).await;
+        Ok(())
+    }
+
+    /// Waits for nothing but for the log and the view: an engine that hangs holds up no build that runs, and no cancel.
+    async fn build_what_waits(&self) {
+        while self.reap().await.inspect_err(warn).is_err() {
+            tokio::time::sleep(RETRY_DELAY).await;
+        }
         let mut taken = Taken::new();
         let mut running: FuturesUnordered<BoxFuture<'_, String>> = FuturesUnordered::new();
         let mut changes = self.view.applied(&["builds", "image"]);
         let mut terms = self.lease.terms();
+        let mut engines = self.engines.changes();
         loop {
             changes.mark_unchanged();
-            if !reaped {
-                reaped = self.reap().await.inspect_err(warn).is_ok();
+            engines.mark_unchanged();
+            let jobs = self.pass(&mut taken).await;
+            for (job, stop) in jobs.inspect_err(warn).unwrap_or_default() {
+                let (world, writer) = (&self.world, &self.writer);
+                running.push(Box::pin(async move {
+                    let build = job.row.id.clone();
+                    run(world, writer, job, stop).await;
+                    build
+                }));
             }
-            if engine.is_none() {
-                engine = self.engine().await;
-            }
-            let is_due = engine_reaped.is_none_or(|at| at.elapsed() > REAP_EVERY);
-            if let (true, true, Some(present)) = (reaped, is_due, &engine) {
-                let swept = self.reap_artifacts(present).await.inspect_err(warn);
-                engine_reaped = swept.ok().map(|()| Instant::now());
-            }
-            if let (true, Some(present)) = (reaped, &engine) {
-                let jobs = self.pass(present, &mut taken).await;
-                for (job, stop) in jobs.inspect_err(warn).unwrap_or_default() {
-                    let (world, writer) = (&self.world, &self.writer);
-                    running.push(Box::pin(async move {
-                        let build = job.row.id.clone();
-                        run(world, writer, job, stop).await;
-                        build
-                    }));
-                }
-            }
-            let wait = if engine.is_none() || !reaped {
-                ENGINE_RETRY
-            } else {
-                EVERY
-            };
             tokio::select! {
-                changed = changes.changed() => if changed.is_err() { return Ok(()) },
+                changed = changes.changed() => if changed.is_err() { return },
                 // The lease is held again.
                 _ = terms.changed() => (),
+                _ = engines.changed() => (),
                 Some(build) = running.next() => {
                     taken.remove(&build);
-                    // Whether the engine is still there is asked before the next build is taken.
-                    engine = self.still_there(engine.take()).await;
+                    // It may have ended because the engine did.
+                    self.engines.doubt();
                 }
-                () = tokio::time::sleep(wait) => engine = self.still_there(engine.take()).await,
-                () = self.world.stop.cancelled() => return Ok(()),
+                () = tokio::time::sleep(EVERY) => (),
             }
-        }
-    }
-
-    async fn engine(&self) -> Option<Engine> {
-        let host = Some(self.world.config.engine.host.as_str()).filter(|host| !host.is_empty());
-        let connected = match Engine::connect(host).await {
-            Ok(engine) => engine.facts().await.map(|facts| (engine, facts)),
-            Err(error) => Err(error),
-        };
-        match connected {
-            Ok((engine, facts)) => {
-                let mut known = self.engines.known();
-                known.trouble = None;
-                known.version = facts.version;
-                Some(engine)
-            }
-            Err(error) => {
-                let trouble = error.to_string();
-                if self.engines.trouble().is_none() {
-                    tracing::warn!("builds wait: {trouble}");
-                }
-                self.engines.known().trouble = Some(trouble);
-                None
-            }
-        }
-    }
-
-    async fn still_there(&self, engine: Option<Engine>) -> Option<Engine> {
-        match engine {
-            Some(engine) if engine.ping().await.is_ok() => Some(engine),
-            _ => self.engine().await,
         }
     }
 
@@ -233,7 +157,7 @@ impl Builder {
     }
 
     /// What should be under way and is not, and the other way round.
-    async fn pass(&self, engine: &Engine, taken: &mut Taken) -> anyhow::Result<Vec<(Job, oneshot::Receiver<Stop>)>> {
+    async fn pass(&self, taken: &mut Taken) -> anyhow::Result<Vec<(Job, oneshot::Receiver<Stop>)>> {
         let own = self.lease.worker.to_string();
         let rows = view::waiting_or_running(&self.view).await?;
         for (build, attempt) in taken.iter_mut() {
@@ -242,12 +166,9 @@ impl Builder {
                 attempt.stop(Stop::Over);
             }
         }
-        let mut unwanted = BTreeMap::new();
-        for row in &rows {
-            let is_unwanted = row.cancel_requested || view::image_deleted(&self.view, &row.image).await?;
-            unwanted.insert(row.id.clone(), is_unwanted);
-        }
-        for row in rows.iter().filter(|row| unwanted[&row.id]) {
+        let deleted = view::deleted_images(&self.view).await?;
+        let is_unwanted = |row: &Row| row.cancel_requested || deleted.contains(&row.image);
+        for row in rows.iter().filter(|row| is_unwanted(row)) {
             match taken.get_mut(&row.id) {
                 Some(attempt) => attempt.stop(Stop::Cancelled),
                 None if row.stage() == Stage::Queued || row.worker == own => {
@@ -261,18 +182,17 @@ impl Builder {
             .iter()
             .filter(|row| row.stage() == Stage::Running && row.worker == own)
         {
-            if !taken.contains_key(&row.id) && !unwanted[&row.id] {
+            if !taken.contains_key(&row.id) && !is_unwanted(row) {
                 self.lose(row, "the builder lost track of the build").await?;
             }
         }
-        let is_free = |row: &Row| row.stage() == Stage::Queued && !taken.contains_key(&row.id) && !unwanted[&row.id];
+        let is_free = |row: &Row| row.stage() == Stage::Queued && !taken.contains_key(&row.id) && !is_unwanted(row);
         let (waiting, running): (Vec<_>, Vec<_>) = rows.into_iter().partition(is_free);
-        let slots = if self.lease.is_held() {
-            self.world.config.builder.slots.saturating_sub(taken.len())
-        } else {
-            0
-        };
         let mut jobs = Vec::new();
+        let Some((engine, engine_version)) = self.engines.present().filter(|_| self.lease.is_held()) else {
+            return Ok(jobs);
+        };
+        let slots = self.world.config.builder.slots.saturating_sub(taken.len());
         for row in in_turn(&running, waiting).into_iter().take(slots) {
             let (stop, stopped) = oneshot::channel();
             let attempt = Attempt {
@@ -284,7 +204,7 @@ impl Builder {
                 row,
                 lease: self.lease.clone(),
                 engine: engine.clone(),
-                engine_version: self.engines.version(),
+                engine_version: engine_version.clone(),
                 view: self.view.clone(),
                 work: self.work_folder(),
             };

@@ -6,7 +6,7 @@ mod queries;
 mod row;
 
 pub(crate) use queries::{
-    image_deleted, is_known_attempt, journal, needed_artifacts, newest, revision, row, running, waiting_or_running,
+    deleted_images, is_known_attempt, journal, needed_artifacts, newest, revision, row, running, waiting_or_running,
 };
 pub(crate) use row::{Row, Stage};
 

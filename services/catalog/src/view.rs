@@ -46,6 +46,9 @@ const SCHEMA: &str = "
         PRIMARY KEY (image, position, idx)) WITHOUT ROWID;
 ";
 
+/// Whatever changes a tile.
+pub(crate) const READS: &[&str] = &["workspace", "image", "name", "spec", "builds", "repository"];
+
 #[async_trait]
 impl Projection for CatalogProjection {
     fn name(&self) -> &'static str {
@@ -57,7 +60,7 @@ impl Projection for CatalogProjection {
     }
 
     fn reads(&self) -> &'static [&'static str] {
-        &["workspace", "image", "name", "spec", "builds", "repository"]
+        READS
     }
 
     fn keeps(&self) -> &'static [&'static str] {

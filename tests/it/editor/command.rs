@@ -67,6 +67,7 @@ async fn engine_a_directory_is_built_without_what_dockerignore_names() {
         assert!(!of_context.contains(&left_out), "{of_context:?}");
     }
     assert_eq!(files["context/app/main.js"], mine.as_bytes());
+    platform.saw_commands("ada", &ada).unwrap();
     let revision = ada.revision("vision/tool", None).await.unwrap();
     assert_eq!((revision.number, revision.spec.unwrap().context.unwrap().files), (1, 2));
 }
@@ -110,6 +111,7 @@ async fn a_save_takes_a_directory_a_tar_or_stdin_and_says_when_nothing_changed()
     let from_stdin = ends(cooper(&["save", "vision/tool", "--context", "-"]).stdin(fs::File::open(&tar).unwrap()));
     assert_eq!(from_stdin.0, 0, "{}", from_stdin.2);
 
+    platform.saw_commands("ada", &ada).unwrap();
     let revisions = ada.revisions("vision/tool").await.unwrap();
     assert_eq!(revisions.len(), 2, "{revisions:?}");
     let spec = ada.revision("vision/tool", None).await.unwrap().spec.unwrap();
@@ -131,6 +133,7 @@ async fn a_save_takes_a_directory_a_tar_or_stdin_and_says_when_nothing_changed()
     assert_eq!(code, 65, "{said}");
     assert_eq!(said.lines().count(), 1, "{said}");
     assert!(said.contains("'../outside' leaves the context"), "{said}");
+    platform.saw_commands("ada", &ada).unwrap();
     assert_eq!(ada.revisions("vision/tool").await.unwrap().len(), 3);
 }
 
@@ -160,5 +163,6 @@ async fn a_directory_that_is_too_large_is_told_with_the_figures_through_the_gate
             .arg(context.path()),
     );
     assert_eq!(code, 0, "{said}");
+    platform.saw_commands("ada", &ada).unwrap();
     assert_eq!(ada.revisions("vision/tool").await.unwrap().len(), 1);
 }

@@ -3,12 +3,15 @@
 use super::Api;
 use crate::view::{self, Row, Stage};
 use access::{Caller, Denied};
-use eventlog::{LogError, OutputChunk};
+use eventlog::{LogError, OutputChunk, Position};
 use futures::{StreamExt as _, stream::BoxStream};
 use proto::builder::v1::{StreamLogRequest, StreamLogResponse, WatchBuildRequest, WatchBuildResponse};
 use service::Failure;
 use std::time::Duration;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, sleep_until},
+};
 use tonic::{Request, Status};
 
 /// How often the rights of those who follow are looked at: a revoked one is cut within 5 s.
@@ -16,12 +19,11 @@ const RIGHTS_EVERY: Duration = Duration::from_secs(2);
 const REOPEN_DELAY: Duration = Duration::from_millis(200);
 
 type Chunks = BoxStream<'static, Result<OutputChunk, LogError>>;
+pub(super) type Changes = watch::Receiver<Position>;
 
 /// A reader of a log: where it is, and when it is done.
 struct Reader {
-    api: Api,
-    image: String,
-    build: String,
+    row: Row,
     offset: u64,
     follow: bool,
     chunks: Option<Chunks>,
@@ -38,14 +40,15 @@ impl Api {
         let (call, request) = self.admit(request).await?;
         let located = self.world.access.any_image(&call.caller, &request.image).await?;
         let row = self.find(&located, &request.build).await?;
+        let mut watch = Watch::new(self, call.caller.clone());
+        // The build may have ended before.
+        watch.changes.mark_changed();
         let reader = Reader {
-            api: self.clone(),
-            image: row.image,
-            build: row.id,
+            row,
             offset: u64::try_from(request.offset).unwrap_or_default(),
             follow: request.follow,
             chunks: None,
-            watch: Watch::new(self, call.caller.clone()),
+            watch,
             length: None,
         };
         let chunks = futures::stream::try_unfold(reader, |mut reader| async move {
@@ -87,16 +90,21 @@ impl Api {
         Ok(self.world.stream(&call, changes))
     }
 
+    /// Changes whenever a row of the journal did.
+    pub(super) fn journal_changes(&self) -> Changes {
+        self.view.applied(&["builds", "repository"])
+    }
+
     /// The row once it is newer than a position. `None` when this process stops.
-    pub(super) async fn changed(&self, image: &str, build: &str, than: u64) -> Result<Option<Row>, Failure> {
-        let mut changes = self.view.changes();
+    pub(super) async fn changed(&self, changes: &mut Changes, row: &Row, than: u64) -> Result<Option<Row>, Failure> {
         loop {
             changes.mark_unchanged();
-            let row = view::row(&self.view, image, build).await?;
-            let row = row.ok_or(Denied::NoSuchImage)?;
-            if row.position > than {
-                return Ok(Some(row));
+            let newer = view::row(&self.view, &row.image, &row.id).await?;
+            let newer = newer.ok_or(Denied::NoSuchImage)?;
+            if newer.position > than {
+                return Ok(Some(newer));
             }
+            self.view.goes_on()?;
             if changes.changed().await.is_err() {
                 return Ok(None);
             }
@@ -105,15 +113,32 @@ impl Api {
 }
 
 impl Reader {
+    /// Whether the build has ended, and how long its log is then.
+    async fn look(&mut self) -> Result<(), Failure> {
+        let api = &self.watch.api;
+        api.view.goes_on()?;
+        let row = view::row(&api.view, &self.row.image, &self.row.id).await?;
+        if row.ok_or(Denied::NoSuchImage)?.stage() == Stage::Ended {
+            // Whoever ends a build has written its log before.
+            if let Ok(length) = api.output.length(&self.row.id).await {
+                self.length = Some(length);
+            } else {
+                sleep(REOPEN_DELAY).await;
+                self.watch.changes.mark_changed();
+            }
+        }
+        Ok(())
+    }
+
     /// The next piece; `None` when the log is whole, or no more was asked for.
     async fn next(&mut self) -> Result<Option<StreamLogResponse>, Failure> {
         loop {
             if self.length.is_some_and(|length| self.offset >= length) {
                 return Ok(None);
             }
-            self.watch.check(&self.image).await?;
+            self.watch.check(&self.row.image).await?;
             if self.chunks.is_none() {
-                match self.api.output.read(&self.build, self.offset, self.follow).await {
+                match self.watch.api.output.read(&self.row.id, self.offset, self.follow).await {
                     Ok(chunks) => self.chunks = Some(chunks),
                     // The server is away: whoever follows waits for it.
                     Err(_) if self.follow => {
@@ -127,17 +152,15 @@ impl Reader {
                 return Ok(None);
             };
             let chunk = if self.follow && self.length.is_none() {
-                let ended = ended(&self.api, &self.image, &self.build);
+                let due = sleep_until(self.watch.next);
                 tokio::select! {
                     chunk = chunks.next() => chunk,
-                    () = self.watch.due() => continue,
-                    ended = ended => {
-                        ended?;
-                        // Whoever ends a build has written its log before.
-                        match self.api.output.length(&self.build).await {
-                            Ok(length) => self.length = Some(length),
-                            Err(_) => sleep(REOPEN_DELAY).await,
+                    () = due => continue,
+                    changed = self.watch.changes.changed() => {
+                        if changed.is_err() {
+                            return Ok(None);
                         }
+                        self.look().await?;
                         continue;
                     }
                 }
@@ -166,10 +189,12 @@ impl Reader {
     }
 }
 
-/// Whether somebody may still see what they follow.
+/// The journal, for somebody who may see it.
 struct Watch {
     api: Api,
     caller: Caller,
+    changes: Changes,
+    /// When their rights are looked at.
     next: Instant,
 }
 
@@ -178,21 +203,18 @@ impl Watch {
         Self {
             api: api.clone(),
             caller,
+            changes: api.journal_changes(),
             next: Instant::now() + RIGHTS_EVERY,
         }
     }
 
-    async fn due(&self) {
-        sleep_until(self.next).await;
-    }
-
     /// The row once it is newer than a position. `None` when this process stops.
     async fn changed(&mut self, row: &Row, than: u64) -> Result<Option<Row>, Failure> {
-        let api = self.api.clone();
         loop {
+            let due = sleep_until(self.next);
             tokio::select! {
-                changed = api.changed(&row.image, &row.id, than) => return changed,
-                () = self.due() => self.check(&row.image).await?,
+                changed = self.api.changed(&mut self.changes, row, than) => return changed,
+                () = due => self.check(&row.image).await?,
             }
         }
     }
@@ -203,16 +225,5 @@ impl Watch {
             self.next = Instant::now() + RIGHTS_EVERY;
         }
         Ok(())
-    }
-}
-
-async fn ended(api: &Api, image: &str, build: &str) -> Result<(), Failure> {
-    let mut seen = 0;
-    loop {
-        match api.changed(image, build, seen).await? {
-            Some(row) if row.stage() == Stage::Ended => return Ok(()),
-            Some(row) => seen = row.position,
-            None => return Ok(()),
-        }
     }
 }

@@ -1,12 +1,13 @@
 //! Whatever dead attempts left behind should go: those of this worker in the log, its folder, images in the engine.
 
-use super::Builder;
+use super::{Builder, warn};
 use crate::{docker::Engine, run::artifact_prefix, view};
 use anyhow::Context as _;
 use std::{collections::BTreeSet, fs, path::PathBuf, time::Duration};
 
 /// How long a pass over the engine waits for its own view.
 const CATCH_UP: Duration = Duration::from_secs(10);
+const SWEEP_EVERY: Duration = Duration::from_mins(10);
 
 impl Builder {
     /// What this worker had under way when it died is over, and leaves nothing behind.
@@ -30,11 +31,29 @@ impl Builder {
         self.world.config.data.join("work")
     }
 
+    /// Dead builders, too, leave images in the engine.
+    pub(super) async fn sweep(&self) {
+        let mut changes = self.engines.changes();
+        loop {
+            changes.mark_unchanged();
+            let swept = match self.engines.present() {
+                Some((engine, _)) => self.reap_artifacts(&engine).await.inspect_err(warn).is_ok(),
+                None => false,
+            };
+            if swept {
+                tokio::time::sleep(SWEEP_EVERY).await;
+            } else {
+                // Also when it was asked and is still there.
+                let _ = changes.changed().await;
+            }
+        }
+    }
+
     /// Images that attempts left in the engine, and that neither an attempt under way nor a publication needs.
     ///
     /// The engine is shared with other builders: whatever lies in it was begun in the log before it was listed, so a
     /// view that has the log's end of after that knows who needs it.
-    pub(super) async fn reap_artifacts(&self, engine: &Engine) -> anyhow::Result<()> {
+    async fn reap_artifacts(&self, engine: &Engine) -> anyhow::Result<()> {
         let artifacts = engine.list_artifacts(artifact_prefix()).await?;
         if artifacts.is_empty() {
             return Ok(());

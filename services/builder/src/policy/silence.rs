@@ -42,7 +42,7 @@ impl Builder {
             } else {
                 heard.other(&sign, now);
             }
-            self.engines.known().slots_elsewhere = heard.slots();
+            self.engines.hear_of_slots(heard.slots());
         }
         Ok(())
     }

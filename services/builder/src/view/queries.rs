@@ -78,13 +78,14 @@ pub(crate) async fn revision(
         .transpose()?)
 }
 
-/// Whether an image is gone; its builds end with it.
-pub(crate) async fn image_deleted(view: &View, image: &str) -> anyhow::Result<bool> {
-    let deleted: Option<bool> = sqlx::query_scalar("SELECT deleted FROM image WHERE id = ?")
-        .bind(image)
-        .fetch_optional(view.rows())
-        .await?;
-    Ok(deleted.unwrap_or_default())
+/// Images that are gone while builds of them wait or run; those end with them.
+pub(crate) async fn deleted_images(view: &View) -> anyhow::Result<BTreeSet<String>> {
+    let deleted: Vec<String> = sqlx::query_scalar(
+        "SELECT DISTINCT image.id FROM build JOIN image ON image.id = build.image WHERE build.stage < 4 AND image.deleted",
+    )
+    .fetch_all(view.rows())
+    .await?;
+    Ok(deleted.into_iter().collect())
 }
 
 /// The attempts whose images are needed, as the tags of the artifacts have them: those under way, of any worker, and

@@ -1,6 +1,6 @@
 //! One row of the journal: a fold over the builder's and the registry-pusher's entries about a build.
 
-use eventlog::Entry;
+use eventlog::{Entry, Position};
 use ids::BuildId;
 use proto::{
     builder::v1::{Build, BuildOptions, BuildPhase, BuildStep},
@@ -145,6 +145,35 @@ pub(super) fn published_build_of(event: &RepositoryEvent) -> Option<BuildId> {
 }
 
 impl Row {
+    /// A build that is in the log and not yet in the view.
+    pub(crate) fn asked(
+        build: BuildId,
+        image: String,
+        revision: u32,
+        requester: &str,
+        position: Position,
+        now_ms: i64,
+    ) -> Self {
+        Self {
+            id: build.to_string(),
+            image,
+            revision,
+            requester: requester.to_owned(),
+            queued_at: position.0,
+            position: position.0,
+            queued_ms: now_ms,
+            ..Self::default()
+        }
+    }
+
+    /// With a cancel that is in the log and not yet in the view.
+    pub(crate) fn asked_to_stop(self) -> Self {
+        Self {
+            cancel_requested: true,
+            ..self
+        }
+    }
+
     pub(super) fn builds(&mut self, entry: &Entry, event: &BuildsEvent) {
         let time_ms = entry.envelope.time_ms;
         self.position = entry.position.0;

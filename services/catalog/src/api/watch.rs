@@ -8,6 +8,7 @@ use futures::stream::BoxStream;
 use proto::catalog::v1::{WatchImagesRequest, WatchImagesResponse};
 use service::Failure;
 use std::collections::VecDeque;
+use tokio::sync::watch;
 use tonic::{Request, Status};
 
 const BATCH: i64 = 200;
@@ -18,6 +19,7 @@ struct Watching {
     seen: Position,
     caught_up: bool,
     ready: VecDeque<WatchImagesResponse>,
+    changes: watch::Receiver<Position>,
 }
 
 impl ImageApi {
@@ -37,6 +39,7 @@ impl ImageApi {
             seen: Position::default(),
             caught_up: false,
             ready: VecDeque::new(),
+            changes: self.view.applied(view::READS),
         };
         let api = Self {
             world: self.world.clone(),
@@ -51,12 +54,12 @@ impl ImageApi {
     }
 
     async fn next(&self, watching: &mut Watching) -> Result<Option<WatchImagesResponse>, Failure> {
-        let mut changes = self.view.changes();
         loop {
             if let Some(response) = watching.ready.pop_front() {
                 return Ok(Some(response));
             }
-            changes.mark_unchanged();
+            watching.changes.mark_unchanged();
+            self.view.goes_on()?;
             let position = self.view.position();
             // Membership may have ended since the last tile, and whatever woke this is to be judged by it.
             self.world.reach(self.world.access.view(), position).await?;
@@ -88,7 +91,7 @@ impl ImageApi {
                     caught_up: true,
                 }));
             }
-            if changes.changed().await.is_err() {
+            if watching.changes.changed().await.is_err() {
                 return Ok(None);
             }
         }

@@ -67,9 +67,11 @@ fn name_in(text: &str) -> String {
 
 pub(crate) async fn rename(shell: &Shell, image: &Reference, name: String) -> Result<(), Failure> {
     let session = shell.session().await?;
+    // By its id: a call whose answer got lost is made again, and by then the old name is nobody's.
+    let found = session.image(&session.locate(image).await?).await?;
     let request = RenameImageRequest {
         request_id: request_id(),
-        image: session.locate(image).await?,
+        image: found.id,
         name: name_in(&name),
         expected_version: 0,
     };

@@ -98,10 +98,10 @@ impl Refusal for Refused {
         let limit = |bytes: usize, limit: usize| vec![("bytes", bytes.to_string()), ("limit", limit.to_string())];
         match self {
             Self::Stale { expected, current } => vec![
-                ("current_revision", current.to_string()),
+                ("current", current.to_string()),
                 ("expected_revision", expected.to_string()),
             ],
-            Self::NoSuchRevision { newest, .. } => vec![("current_revision", newest.to_string())],
+            Self::NoSuchRevision { newest, .. } => vec![("current", newest.to_string())],
             Self::DockerfileTooLarge { bytes } => limit(*bytes, DOCKERFILE_BYTES_MAX),
             Self::SpecTooLarge { bytes } => limit(*bytes, REST_BYTES_MAX),
             Self::NoteTooLong { bytes } => limit(*bytes, NOTE_BYTES_MAX),

@@ -119,10 +119,7 @@ fn the_slower_of_two_editors_is_told_the_current_revision() {
     // Also when both wrote the same: neither may believe that it was alone.
     given::<Spec>(history).when(save_after(Some(1), b)).then_refused(&stale);
     assert_eq!(aggregate::Refusal::reason(&stale), "STALE_REVISION");
-    assert_eq!(
-        aggregate::Refusal::metadata(&stale)[0],
-        ("current_revision", "2".to_owned())
-    );
+    assert_eq!(aggregate::Refusal::metadata(&stale)[0], ("current", "2".to_owned()));
     assert_eq!(
         stale.to_string(),
         "the current revision is 2, and you looked at 1: look again, then save"
