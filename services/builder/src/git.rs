@@ -30,8 +30,8 @@ pub struct GitRequest {
     pub source: GitSource,
     /// Not encrypted, so nobody knows that the commit is the one that the host has.
     pub allow_http: bool,
-    /// Otherwise only public addresses are dialled.
-    pub allow_loopback: bool,
+    /// Addresses of this machine and of private networks, too; otherwise only public ones are dialled.
+    pub allow_private: bool,
     pub limits: GitLimits,
     /// Where the repository lies while it is read.
     pub work_dir: PathBuf,
@@ -74,7 +74,7 @@ pub struct GitContext {
 #[derive(Debug, Serialize, Deserialize)]
 struct Job {
     source: GitSource,
-    allow_loopback: bool,
+    allow_private: bool,
     limits: GitLimits,
     repository: PathBuf,
 }

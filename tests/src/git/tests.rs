@@ -36,7 +36,7 @@ impl Fetch {
         GitRequest {
             source: normalize(address, "", "").unwrap(),
             allow_http: true,
-            allow_loopback: true,
+            allow_private: true,
             limits: GitLimits::default(),
             work_dir: self.work.path().to_path_buf(),
             program: Some(program()),
@@ -216,7 +216,7 @@ async fn only_https_and_public_addresses_unless_configured() {
         "'http' is not allowed for repositories; write an https address"
     );
     let mut request = fetch.request(&fetch.git.url());
-    request.allow_loopback = false;
+    request.allow_private = false;
     let refused = builder::git::fetch(request).await.err().unwrap();
     assert_eq!(
         refused.to_string(),

@@ -15,7 +15,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// nowhere: no inner service has a certificate for a stranger's name. Over http it would lead inside, which is
 /// one reason why http has to be allowed first. (Its way through a proxy, which could hold on to the checked
 /// address, goes wrong in libgit2 1.9 when a certificate is refused: it writes to a connection that it has freed.)
-pub(super) fn check(host: &str, port: u16, allow_loopback: bool) -> Result<(), GitRefused> {
+pub(super) fn check(host: &str, port: u16, allow_private: bool) -> Result<(), GitRefused> {
     let unreachable = |cause: String| GitRefused::Unreachable {
         host: host.to_owned(),
         cause,
@@ -25,7 +25,7 @@ pub(super) fn check(host: &str, port: u16, allow_loopback: bool) -> Result<(), G
         .to_socket_addrs()
         .map_err(|_| unreachable("the name is not known".to_owned()))?;
     let addresses: Vec<SocketAddr> = found.collect();
-    let allowed = |address: &SocketAddr| is_public(address.ip()) || (allow_loopback && address.ip().is_loopback());
+    let allowed = |address: &SocketAddr| is_public(address.ip()) || (allow_private && is_private(address.ip()));
     if !addresses.iter().all(allowed) {
         return Err(GitRefused::NotPublic { host: host.to_owned() });
     }
@@ -37,6 +37,14 @@ pub(super) fn check(host: &str, port: u16, allow_loopback: bool) -> Result<(), G
         }
     }
     Err(unreachable(cause))
+}
+
+/// Of this machine or of the own network. Link-local ones are neither: clouds give out credentials there.
+fn is_private(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.is_loopback() || address.is_private(),
+        IpAddr::V6(address) => address.is_loopback() || address.is_unique_local(),
+    }
 }
 
 fn is_public(address: IpAddr) -> bool {
@@ -88,6 +96,23 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_own_network_can_be_allowed_and_nothing_else_with_it() {
+        for private in [
+            "127.0.0.1",
+            "10.1.2.3",
+            "192.168.1.1",
+            "::1",
+            "fd00::1",
+            "::ffff:10.0.0.1",
+        ] {
+            assert!(is_private(private.parse().unwrap()), "{private}");
+        }
+        for other in ["169.254.169.254", "fe80::1", "0.0.0.0", "224.0.0.1", "1.1.1.1"] {
+            assert!(!is_private(other.parse().unwrap()), "{other}");
+        }
+    }
 
     #[test]
     fn only_public_addresses_pass() {

@@ -28,7 +28,7 @@ pub async fn fetch(request: GitRequest) -> Result<GitContext, GitRefused> {
     let GitRequest {
         source,
         allow_http,
-        allow_loopback,
+        allow_private,
         limits,
         work_dir,
         program,
@@ -50,7 +50,7 @@ pub async fn fetch(request: GitRequest) -> Result<GitContext, GitRefused> {
         .map_err(|error| worker(&error))?;
     let job = Job {
         source,
-        allow_loopback,
+        allow_private,
         limits,
         repository: directory.path().join("repository"),
     };

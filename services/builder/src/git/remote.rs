@@ -87,7 +87,7 @@ impl<'a> Host<'a> {
         let url = Url::parse(&job.source.url).map_err(|_| bad())?;
         let name = url.host_str().ok_or_else(bad)?.to_owned();
         let port = url.port_or_known_default().ok_or_else(bad)?;
-        address::check(&name, port, job.allow_loopback)?;
+        address::check(&name, port, job.allow_private)?;
         Ok(Self {
             job,
             name,

@@ -2,6 +2,7 @@
 
 use crate::git::{self, GitLimits, GitRefused, GitRequest};
 use bytes::Bytes;
+use context::Limits;
 use eventlog::LogError;
 use futures::{StreamExt as _, stream::BoxStream};
 use proto::editor::v1::{BuildSpec, ContextKind};
@@ -61,11 +62,19 @@ async fn from_git(world: &World, spec: &BuildSpec, work: &Path) -> Result<Source
     let wanted = spec.git.clone().unwrap_or_default();
     let refused = |refused: GitRefused| SourceError::Refused(refused.to_string());
     let settings = &world.config.builder;
+    // What a directory may be that is uploaded, one in a repository may be.
+    let context = Limits {
+        bytes: world.config.editor.context_bytes_max,
+        entries: world.config.editor.context_entries_max,
+    };
     let request = GitRequest {
         source: git::normalize(&wanted.url, &wanted.r#ref, &wanted.directory).map_err(refused)?,
         allow_http: settings.git_http,
-        allow_loopback: settings.git_private_hosts,
-        limits: GitLimits::default(),
+        allow_private: settings.git_private_hosts,
+        limits: GitLimits {
+            context,
+            ..GitLimits::default()
+        },
         work_dir: work.to_owned(),
         program: None,
     };

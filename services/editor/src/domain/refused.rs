@@ -39,8 +39,8 @@ pub(crate) enum Refused {
     Target { target: String },
     #[error("`{platform}` is not a platform: write os/arch or os/arch/variant, such as linux/arm64")]
     Platform { platform: String },
-    #[error("the platform `{platform}` is named twice")]
-    PlatformTwice { platform: String },
+    #[error("an image is built for one platform: name just one")]
+    SeveralPlatforms,
     #[error("`{field}` holds the character {character:?}, which is not text")]
     NotText { field: &'static str, character: char },
 }
@@ -65,7 +65,7 @@ impl Refusal for Refused {
             | Self::LabelKey { .. }
             | Self::Target { .. }
             | Self::Platform { .. }
-            | Self::PlatformTwice { .. }
+            | Self::SeveralPlatforms
             | Self::NotText { .. } => RefusalKind::InvalidInput,
         }
     }
@@ -89,7 +89,7 @@ impl Refusal for Refused {
             | Self::LabelKey { .. }
             | Self::Target { .. }
             | Self::Platform { .. }
-            | Self::PlatformTwice { .. }
+            | Self::SeveralPlatforms
             | Self::NotText { .. } => "INVALID_ARGUMENT",
         }
     }
@@ -119,7 +119,7 @@ impl Refusal for Refused {
             Self::ArgumentName { .. } => Some("spec.build_args"),
             Self::LabelKey { .. } => Some("spec.labels"),
             Self::Target { .. } => Some("spec.target"),
-            Self::Platform { .. } | Self::PlatformTwice { .. } => Some("spec.platforms"),
+            Self::Platform { .. } | Self::SeveralPlatforms => Some("spec.platforms"),
             Self::NotText { field, .. } => Some(field),
             Self::Stale { .. }
             | Self::NoSuchRevision { .. }

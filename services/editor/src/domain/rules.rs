@@ -2,7 +2,6 @@
 
 use super::Refused;
 use proto::editor::v1::{BuildSpec, ContextKind, GitSource};
-use std::collections::BTreeSet;
 
 pub(super) const DOCKERFILE_BYTES_MAX: usize = 256 * 1024;
 /// Everything else together, so that a revision fits into an entry and a page of them into an answer.
@@ -142,17 +141,14 @@ fn is_no_ref_character(c: char) -> bool {
 }
 
 fn check_platforms(platforms: &[String]) -> Result<(), Refused> {
-    let mut seen = BTreeSet::new();
+    if platforms.len() > 1 {
+        return Err(Refused::SeveralPlatforms);
+    }
     for platform in platforms {
         let parts: Vec<&str> = platform.split('/').collect();
         let is_part = |part: &&str| is_word(part) && !part.contains(|c: char| c.is_ascii_uppercase());
         if !matches!(parts.len(), 2 | 3) || !parts.iter().all(is_part) {
             return Err(Refused::Platform {
-                platform: platform.clone(),
-            });
-        }
-        if !seen.insert(platform) {
-            return Err(Refused::PlatformTwice {
                 platform: platform.clone(),
             });
         }
