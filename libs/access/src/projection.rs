@@ -44,6 +44,10 @@ impl Projection for AccessProjection {
         &["workspace", "image"]
     }
 
+    fn ignores(&self, entry: &Entry) -> bool {
+        entry.tells_only("image", |event: &ImageEvent| matches!(event, ImageEvent::Described(_)))
+    }
+
     async fn apply(&self, view: &mut SqliteConnection, batch: &[Entry]) -> Result<(), ViewError> {
         let mut created = Vec::new();
         for entry in batch {

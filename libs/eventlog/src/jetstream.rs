@@ -1,32 +1,32 @@
 //! The log in the JetStream stream `LOG`: subjects `log.<category>.<key>`, positions are stream sequences.
 
+mod company;
+
 use crate::{
     Append, AppendError, Entries, Entry, EventLog, LogError, Nats, Position, StreamId,
     log::Stuck,
-    nats::{LOG, REQUEST_TIMEOUT},
+    nats::{LOG, REQUEST_TIMEOUT, reader},
+    publish::Published,
 };
 use anyhow::anyhow;
 use async_nats::{
-    HeaderMap, RequestError, RequestErrorKind,
+    RequestError, RequestErrorKind,
     connection::State,
     jetstream::{
         Message,
-        consumer::{AckPolicy, DeliverPolicy, pull},
+        consumer::{DeliverPolicy, pull},
         stream::{Info, RawMessageErrorKind, Stream},
     },
 };
 use async_trait::async_trait;
 use bytes::Bytes;
+use company::Company;
 use futures::StreamExt as _;
-use serde::Deserialize;
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
-use tokio::{
-    sync::Semaphore,
-    time::{sleep, timeout_at},
-};
+use tokio::time::{sleep, timeout_at};
 
 const SUBJECT: &str = "log.";
 /// How long a dead broker can go unnoticed, roughly.
@@ -42,7 +42,6 @@ const USAGE_AGE: Duration = Duration::from_secs(1);
 /// What an entry takes besides its bytes, roughly: subject, header, record.
 const OVERHEAD: usize = 128;
 
-const EXPECTED: &str = "Nats-Expected-Last-Subject-Sequence";
 const WRONG_LAST_SEQUENCE: [u64; 2] = [10071, 10164];
 const BATCH_INCOMPLETE: u64 = 10176;
 const MAX_BYTES: u64 = 10077;
@@ -51,99 +50,18 @@ const MAX_BYTES: u64 = 10077;
 pub struct JetStreamLog {
     nats: Nats,
     stream: Stream,
-    batches: Arc<Semaphore>,
+    company: Arc<Company>,
     usage: Arc<Mutex<Option<(Instant, u64, i64)>>>,
-}
-
-/// What the server answers to a publish, single or the last of a batch.
-#[derive(Deserialize)]
-struct Ack {
-    #[serde(default)]
-    seq: u64,
-    error: Option<ApiError>,
-}
-
-#[derive(Deserialize)]
-struct ApiError {
-    err_code: u64,
-    description: String,
-}
-
-enum Publish {
-    Stored(Position),
-    Rejected(ApiError),
-    /// It certainly did not arrive.
-    NotSent(anyhow::Error),
-    /// It may have been stored, now or later.
-    Unknown(anyhow::Error),
 }
 
 impl JetStreamLog {
     pub(crate) async fn open(nats: Nats) -> anyhow::Result<Self> {
         Ok(Self {
             stream: nats.context.get_stream(LOG).await?,
+            company: Arc::new(Company::new(nats.clone())),
             nats,
-            batches: Arc::new(Semaphore::new(OPEN_BATCHES)),
             usage: Arc::default(),
         })
-    }
-
-    async fn publish(&self, entries: &[Append]) -> Publish {
-        let is_batch = entries.len() > 1;
-        // A batch goes out back to back: the server gives up on one that dawdles.
-        let permit = if is_batch {
-            self.batches.acquire().await.ok()
-        } else {
-            None
-        };
-        // Unique, and all that the server asks of it.
-        let batch_id = is_batch.then(|| self.nats.client.new_inbox().replace('.', ""));
-        let mut answer = None;
-        for (index, entry) in entries.iter().enumerate() {
-            let mut headers = HeaderMap::new();
-            headers.insert(EXPECTED, entry.expected.0.to_string());
-            let subject = format!("{SUBJECT}{}", entry.stream);
-            let last = index + 1 == entries.len();
-            if let Some(batch_id) = &batch_id {
-                headers.insert("Nats-Batch-Id", batch_id.as_str());
-                headers.insert("Nats-Batch-Sequence", (index + 1).to_string());
-            }
-            if !last {
-                let sent = self
-                    .nats
-                    .client
-                    .publish_with_headers(subject, headers, entry.bytes.clone());
-                if let Err(error) = sent.await {
-                    return Publish::NotSent(error.into());
-                }
-                continue;
-            }
-            if is_batch {
-                headers.insert("Nats-Batch-Commit", "1");
-            }
-            let lost = self.nats.lost();
-            let request = self
-                .nats
-                .client
-                .request_with_headers(subject, headers, entry.bytes.clone());
-            let answered = tokio::select! {
-                answered = request => answered,
-                () = lost => return Publish::Unknown(anyhow!("the connection was lost")),
-            };
-            match answered {
-                Ok(message) => answer = Some(message.payload),
-                Err(error) if error.kind() == RequestErrorKind::NoResponders => {
-                    return Publish::NotSent(error.into());
-                }
-                Err(error) => return Publish::Unknown(error.into()),
-            }
-        }
-        drop(permit);
-        match serde_json::from_slice::<Ack>(&answer.unwrap_or_default()) {
-            Ok(Ack { error: Some(error), .. }) => Publish::Rejected(error),
-            Ok(Ack { seq, .. }) => Publish::Stored(Position(seq)),
-            Err(error) => Publish::Unknown(error.into()),
-        }
     }
 
     /// What was published while the connection is down would be sent later, by surprise.
@@ -219,12 +137,16 @@ impl EventLog for JetStreamLog {
                     REQUEST_TIMEOUT
                 };
             let failure = if self.connected(deadline).await {
-                match self.publish(&entries).await {
-                    Publish::Stored(position) => {
+                let published = match &entries[..] {
+                    [one] => self.company.publish_one(one).await,
+                    _ => self.company.publish(&entries).await,
+                };
+                match published {
+                    Published::Stored { sequence, .. } => {
                         self.grew(&entries);
-                        return Ok(position);
+                        return Ok(Position(sequence));
                     }
-                    Publish::Rejected(error) if WRONG_LAST_SEQUENCE.contains(&error.err_code) => {
+                    Published::Rejected(error) if WRONG_LAST_SEQUENCE.contains(&error.err_code) => {
                         if unknown.is_none() {
                             return Err(AppendError::Conflict);
                         }
@@ -235,20 +157,20 @@ impl EventLog for JetStreamLog {
                             Err(error) => error.into(),
                         }
                     }
-                    Publish::Rejected(error) if error.err_code == BATCH_INCOMPLETE || unknown.is_some() => {
+                    Published::Rejected(error) if error.err_code == BATCH_INCOMPLETE || unknown.is_some() => {
                         anyhow!(error.description)
                     }
-                    Publish::Rejected(error) if error.err_code == MAX_BYTES => {
+                    Published::Rejected(error) if error.err_code == MAX_BYTES => {
                         *self.usage.lock().unwrap_or_else(PoisonError::into_inner) = None;
                         let (used, limit) = self.usage().await?;
                         return Err(LogError::Full { used, limit }.into());
                     }
-                    Publish::Rejected(error) => {
+                    Published::Rejected(error) => {
                         let refused = anyhow!("the log refused the entry: {}", error.description);
                         return Err(LogError::Unavailable(refused).into());
                     }
-                    Publish::NotSent(error) => error,
-                    Publish::Unknown(error) => {
+                    Published::NotSent(error) => error,
+                    Published::Unknown(error) => {
                         // Written again, it either succeeds or meets itself.
                         unknown = Some(error);
                         anyhow!("no answer")
@@ -296,11 +218,7 @@ impl EventLog for JetStreamLog {
             deliver_policy: DeliverPolicy::ByStartSequence {
                 start_sequence: after.0 + 1,
             },
-            ack_policy: AckPolicy::None,
-            memory_storage: true,
-            num_replicas: 1,
-            inactive_threshold: Duration::from_secs(30),
-            ..pull::Config::default()
+            ..reader()
         };
         let opened = async {
             let consumer = self.stream.create_consumer(config).await?;

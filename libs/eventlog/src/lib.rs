@@ -11,6 +11,7 @@ mod log;
 mod memory;
 mod nats;
 mod planes;
+mod publish;
 mod view;
 
 pub use clock::Clock;

@@ -89,6 +89,11 @@ impl Entry {
             .map(|bytes| E::from_bytes(bytes).ok_or(LogError::UnknownEvent { position }))
             .collect()
     }
+
+    /// Whether it is of a category and holds such events, and nothing that this build does not know.
+    pub fn tells_only<E: Event>(&self, category: &str, such: impl Fn(&E) -> bool) -> bool {
+        self.stream.category == category && self.events::<E>().is_ok_and(|events| events.iter().all(such))
+    }
 }
 
 /// An entry to be written, if `expected` is still the stream's version.

@@ -7,6 +7,7 @@ use async_nats::{
     connection::State,
     jetstream::{
         self,
+        consumer::{AckPolicy, pull},
         context::ContextBuilder,
         object_store,
         stream::{Config, DiscardPolicy, StorageType},
@@ -50,6 +51,17 @@ pub struct Nats {
     pub(crate) client: async_nats::Client,
     pub(crate) context: jetstream::Context,
     pub(crate) replicas: usize,
+}
+
+/// A consumer that goes soon after its reader, and that no acknowledgement holds up.
+pub(crate) fn reader() -> pull::Config {
+    pull::Config {
+        ack_policy: AckPolicy::None,
+        memory_storage: true,
+        num_replicas: 1,
+        inactive_threshold: Duration::from_secs(30),
+        ..pull::Config::default()
+    }
 }
 
 impl Nats {

@@ -10,22 +10,18 @@ pub use feed::{Feed, FeedEvent};
 pub use output::{Output, OutputChunk, OutputEnd};
 pub use presence::{Presence, Sign};
 
-use crate::{LogError, nats::REQUEST_TIMEOUT};
-use async_nats::jetstream::{
-    consumer::{AckPolicy, pull},
-    stream::Stream,
+use crate::{
+    LogError,
+    nats::{REQUEST_TIMEOUT, reader},
 };
+use async_nats::jetstream::{consumer::pull, stream::Stream};
 use std::time::Duration;
 
 /// All messages of one subject, and those to come. It ends with its first error.
 async fn messages<I>(stream: &Stream<I>, subject: &str) -> Result<(u64, pull::Stream), LogError> {
     let config = pull::Config {
         filter_subject: subject.to_owned(),
-        ack_policy: AckPolicy::None,
-        memory_storage: true,
-        num_replicas: 1,
-        inactive_threshold: Duration::from_secs(30),
-        ..pull::Config::default()
+        ..reader()
     };
     let opened = async {
         let consumer = stream.create_consumer(config).await?;

@@ -9,7 +9,7 @@ mod write;
 
 pub(crate) use file::read_stream;
 
-use crate::{LogError, Position};
+use crate::{Entry, LogError, Position};
 use async_trait::async_trait;
 use sqlx::{SqliteConnection, SqlitePool};
 use std::{
@@ -39,9 +39,14 @@ pub trait Projection: Send + Sync + 'static {
     /// Categories of the entries that change its rows. What others say only moves the view's position.
     fn reads(&self) -> &'static [&'static str];
 
+    /// Whether an entry of a category that it reads changes nothing all the same: such an entry costs no transaction.
+    fn ignores(&self, _: &Entry) -> bool {
+        false
+    }
+
     /// Writes a batch, in order, in one transaction with the checkpoint. A statement costs a thread hop: write many
     /// rows with each.
-    async fn apply(&self, view: &mut SqliteConnection, batch: &[crate::Entry]) -> Result<(), ViewError>;
+    async fn apply(&self, view: &mut SqliteConnection, batch: &[Entry]) -> Result<(), ViewError>;
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -111,6 +116,11 @@ impl View {
     /// Where its rows are read.
     pub fn rows(&self) -> &SqlitePool {
         &self.rows
+    }
+
+    /// An entry that it keeps.
+    pub async fn entry(&self, position: Position) -> Result<Entry, ViewError> {
+        file::read_entry(&self.rows, position).await
     }
 
     pub fn state(&self) -> ViewState {

@@ -47,6 +47,12 @@ impl Projection for BuilderProjection {
         &["builds", "repository", "image", "spec"]
     }
 
+    fn ignores(&self, entry: &Entry) -> bool {
+        entry.tells_only("image", |event: &ImageEvent| {
+            matches!(event, ImageEvent::Renamed(_) | ImageEvent::Described(_))
+        })
+    }
+
     fn keeps(&self) -> &'static [&'static str] {
         &["builds"]
     }

@@ -1,7 +1,7 @@
 //! Secrets in files that only their owner reads: made once, and never shown.
 
 use eventlog::{ACCOUNTS, OPERATOR};
-use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
 /// The secret of a name: made once, kept in `<name>.password`.
 pub(crate) fn secret(folder: &Path, name: &str) -> anyhow::Result<String> {
@@ -11,10 +11,7 @@ pub(crate) fn secret(folder: &Path, name: &str) -> anyhow::Result<String> {
     {
         return Ok(known.trim().to_owned());
     }
-    let secret = rand::random::<[u8; 24]>().iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    });
+    let secret = base16ct::lower::encode_string(&rand::random::<[u8; 24]>());
     service::auth::write_private(&file, secret.as_bytes())?;
     Ok(secret)
 }

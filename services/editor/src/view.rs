@@ -14,11 +14,11 @@ use std::collections::BTreeSet;
 
 pub(crate) struct EditorProjection;
 
-/// The Dockerfile stands beside the rest of its spec, so that lists don't read it.
+/// A spec without its Dockerfile, for lists; whole, it is in the entry that the view keeps.
 const SCHEMA: &str = "
     CREATE TABLE revision (position INTEGER PRIMARY KEY, image TEXT NOT NULL, number INTEGER NOT NULL,
         note TEXT NOT NULL, actor TEXT NOT NULL, time_ms INTEGER NOT NULL, restored_from INTEGER NOT NULL,
-        context TEXT NOT NULL, rest BLOB NOT NULL, dockerfile TEXT NOT NULL);
+        context TEXT NOT NULL, rest BLOB NOT NULL);
     CREATE UNIQUE INDEX revision_number ON revision (image, number);
     CREATE INDEX revision_context ON revision (context, image) WHERE context != '';
     CREATE TABLE upload (position INTEGER PRIMARY KEY, image TEXT NOT NULL, digest TEXT NOT NULL,
@@ -42,7 +42,6 @@ struct RevisionRow<'a> {
     context: String,
     /// Protobuf, as hexadecimal digits.
     rest: String,
-    dockerfile: String,
 }
 
 #[derive(Serialize)]
@@ -66,6 +65,15 @@ impl Projection for EditorProjection {
 
     fn reads(&self) -> &'static [&'static str] {
         &["spec", "image"]
+    }
+
+    fn ignores(&self, entry: &Entry) -> bool {
+        entry.tells_only("image", |event: &ImageEvent| {
+            matches!(
+                event,
+                ImageEvent::Created(_) | ImageEvent::Renamed(_) | ImageEvent::Described(_)
+            )
+        })
     }
 
     fn keeps(&self) -> &'static [&'static str] {
@@ -126,7 +134,7 @@ impl Projection for EditorProjection {
 
 const INSERT_REVISIONS: &str = "
     INSERT INTO revision SELECT value->>'position', value->>'image', value->>'number', value->>'note', value->>'actor',
-    value->>'time_ms', value->>'restored_from', value->>'context', unhex(value->>'rest'), value->>'dockerfile'
+    value->>'time_ms', value->>'restored_from', value->>'context', unhex(value->>'rest')
     FROM json_each(?)";
 
 const INSERT_UPLOADS: &str = "
@@ -135,7 +143,7 @@ const INSERT_UPLOADS: &str = "
 
 fn revision(entry: &Entry, event: RevisionSaved) -> RevisionRow<'_> {
     let mut spec = event.spec.unwrap_or_default();
-    let dockerfile = std::mem::take(&mut spec.dockerfile);
+    spec.dockerfile.clear();
     RevisionRow {
         position: entry.position.as_i64(),
         image: &entry.stream.key,
@@ -149,19 +157,8 @@ fn revision(entry: &Entry, event: RevisionSaved) -> RevisionRow<'_> {
             .as_ref()
             .map(|context| context.digest.clone())
             .unwrap_or_default(),
-        rest: hex(&spec.encode_to_vec()),
-        dockerfile,
+        rest: base16ct::lower::encode_string(&spec.encode_to_vec()),
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
 }
 
 async fn insert<R: Serialize>(
@@ -186,19 +183,14 @@ struct Found {
     time_ms: i64,
     restored_from: u32,
     rest: Vec<u8>,
-    dockerfile: String,
 }
 
 impl From<Found> for Revision {
     fn from(found: Found) -> Self {
-        // We wrote these bytes; a view with others is rebuilt.
-        let rest = BuildSpec::decode(&*found.rest).unwrap_or_default();
         Self {
             number: found.number,
-            spec: Some(BuildSpec {
-                dockerfile: found.dockerfile,
-                ..rest
-            }),
+            // We wrote these bytes; a view with others is rebuilt.
+            spec: Some(BuildSpec::decode(&*found.rest).unwrap_or_default()),
             note: found.note,
             actor: found.actor,
             time: timestamp(found.time_ms),
@@ -208,22 +200,35 @@ impl From<Found> for Revision {
 }
 
 /// A revision, whole; without a number, the newest.
-pub(crate) async fn saved(view: &View, image: &str, number: Option<u32>) -> sqlx::Result<Option<Revision>> {
-    let found: Option<Found> = sqlx::query_as(
-        "SELECT number, note, actor, time_ms, restored_from, rest, dockerfile FROM revision
+pub(crate) async fn saved(view: &View, image: &str, number: Option<u32>) -> Result<Option<Revision>, ViewError> {
+    let position: Option<i64> = sqlx::query_scalar(
+        "SELECT position FROM revision
          WHERE image = ?1 AND number = coalesce(?2, (SELECT max(number) FROM revision WHERE image = ?1))",
     )
     .bind(image)
     .bind(number)
     .fetch_optional(view.rows())
     .await?;
-    Ok(found.map(Revision::from))
+    let Some(position) = position else { return Ok(None) };
+    let entry = view.entry(Position::from_i64(position)).await?;
+    let whole = entry.events()?.into_iter().find_map(|event| match event {
+        SpecEvent::RevisionSaved(saved) => Some(Revision {
+            number: saved.number,
+            spec: saved.spec,
+            note: saved.note,
+            actor: entry.envelope.actor.clone(),
+            time: timestamp(entry.envelope.time_ms),
+            restored_from: saved.restored_from,
+        }),
+        SpecEvent::ContextUploaded(_) => None,
+    });
+    Ok(whole)
 }
 
 /// Revisions below a number, newest first, without their Dockerfiles. The flag tells whether there are more.
 pub(crate) async fn page(view: &View, image: &str, below: u32, rows: i64) -> sqlx::Result<(Vec<Revision>, bool)> {
     let found: Vec<Found> = sqlx::query_as(
-        "SELECT number, note, actor, time_ms, restored_from, rest, '' AS dockerfile FROM revision
+        "SELECT number, note, actor, time_ms, restored_from, rest FROM revision
          WHERE image = ? AND number < ? ORDER BY number DESC LIMIT ?",
     )
     .bind(image)

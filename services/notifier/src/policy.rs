@@ -12,12 +12,15 @@ use std::{
     sync::{Mutex, PoisonError},
     time::Duration,
 };
+use tokio::time::sleep;
 use tracing::Span;
 
 const EVERY: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_secs(1);
 /// Events in one atomic batch; a server takes at most 1,000.
 const BATCH: usize = 500;
+/// A batch costs the server as much as ten messages: events that come at a quick pace share one.
+const PACE: Duration = Duration::from_millis(50);
 /// Other publishers may come first, but not for ever: then something else is wrong, and a pause is due.
 const RACES_MAX: usize = 50;
 
@@ -68,7 +71,7 @@ impl Publisher {
                 }
                 Err(error) => tracing::warn!("the end of EVENTS is not known: {error:#}"),
             }
-            tokio::time::sleep(RETRY).await;
+            sleep(RETRY).await;
         }
     }
 
@@ -106,6 +109,9 @@ impl Publisher {
             let last = events.last().map_or(place, Place::from);
             *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((last, published));
             if events.len() < BATCH {
+                if events.len() > 1 {
+                    sleep(PACE).await;
+                }
                 return Ok(true);
             }
         }

@@ -15,6 +15,7 @@ pub(crate) use queries::{
 use async_trait::async_trait;
 use eventlog::{Entry, Projection, ViewError};
 use patches::Patches;
+use proto::events::ImageEvent;
 use sqlx::SqliteConnection;
 
 pub(crate) struct RepositoryProjection;
@@ -73,6 +74,10 @@ impl Projection for RepositoryProjection {
 
     fn reads(&self) -> &'static [&'static str] {
         &["image", "builds", "repository"]
+    }
+
+    fn ignores(&self, entry: &Entry) -> bool {
+        entry.tells_only("image", |event: &ImageEvent| matches!(event, ImageEvent::Described(_)))
     }
 
     fn keeps(&self) -> &'static [&'static str] {

@@ -171,7 +171,8 @@ async fn engine_a_disk_that_fills_up_and_is_freed_loses_nothing_and_needs_no_hel
     let reader = platform.user("ada")?;
     assert_eq!(reader.tile(&image).await?.active_build, build.id);
     assert_eq!(reader.get(&image, &build.id).await?.outcome(), BuildOutcome::InProgress);
-    assert_eq!(reader.revisions(&image).await?.len(), 1);
+    let seen = reader.revisions(&image).await?.len();
+    assert!((1..=1 + told.0.len()).contains(&seen), "{seen}");
 
     disk.free()?;
     told.until_saved(&ada, &image).await;

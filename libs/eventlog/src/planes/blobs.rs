@@ -5,10 +5,13 @@
 //! sequence that it was judged on, so `put`, `keep` and `remove` can't pass each other unseen: what was put or kept
 //! after it was listed is not removed.
 
-use crate::{LogError, Nats, nats::CONTEXTS, nats::REQUEST_TIMEOUT};
+use crate::{
+    LogError, Nats,
+    nats::{CONTEXTS, REQUEST_TIMEOUT, reader},
+};
 use anyhow::anyhow;
 use async_nats::jetstream::{
-    consumer::{AckPolicy, pull},
+    consumer::pull,
     context::{PublishAckFuture, PublishErrorKind},
     message::PublishMessage,
     object_store::{ObjectInfo, ObjectOptions},
@@ -20,7 +23,6 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use sha2::{Digest as _, Sha256};
 use std::{
     collections::{HashSet, VecDeque},
-    fmt::Write as _,
     io,
     time::Duration,
 };
@@ -345,11 +347,8 @@ async fn purge_chunks(stream: &Stream<()>, upload: &str) -> Result<(), LogError>
 async fn chunks(stream: &Stream<()>, info: &ObjectInfo) -> Result<pull::Stream, LogError> {
     let config = pull::Config {
         filter_subject: format!("$O.{CONTEXTS}.C.{}", info.nuid),
-        ack_policy: AckPolicy::None,
-        memory_storage: true,
-        num_replicas: 1,
         inactive_threshold: CHUNK_TIMEOUT,
-        ..pull::Config::default()
+        ..reader()
     };
     let opened = async {
         let consumer = stream.create_consumer(config).await?;
@@ -368,10 +367,7 @@ fn digest_of(hash: Sha256) -> String {
 }
 
 fn digest_text(hash: &[u8]) -> String {
-    hash.iter().fold("sha256:".to_owned(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    format!("sha256:{}", base16ct::lower::encode_string(hash))
 }
 
 fn damaged() -> io::Error {

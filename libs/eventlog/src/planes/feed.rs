@@ -2,10 +2,13 @@
 //!
 //! Only written here: others read the stream with their own clients.
 
-use crate::{LogError, Nats, nats::EVENTS};
+use crate::{
+    LogError, Nats,
+    nats::EVENTS,
+    publish::{Message, Published},
+};
 use anyhow::anyhow;
 use async_nats::{HeaderMap, jetstream::stream::RawMessageErrorKind};
-use serde::Deserialize;
 
 const ALL: &str = "cooperage.events.>";
 const ID: &str = "ce-id";
@@ -65,22 +68,6 @@ impl FeedEvent {
     }
 }
 
-/// What the server answers.
-#[derive(Deserialize)]
-struct Ack {
-    #[serde(default)]
-    seq: u64,
-    #[serde(default)]
-    duplicate: bool,
-    error: Option<ApiError>,
-}
-
-#[derive(Deserialize)]
-struct ApiError {
-    err_code: u64,
-    description: String,
-}
-
 #[derive(Clone)]
 pub struct Feed(Nats);
 
@@ -110,48 +97,35 @@ impl Feed {
     ///
     /// After an error nobody knows whether they are there: ask `last`.
     pub async fn publish(&self, events: &[FeedEvent], expected: u64) -> Result<Option<u64>, LogError> {
-        let Some((last, others)) = events.split_last() else {
+        let Some(last) = events.last() else {
             return Ok(Some(expected));
         };
-        let client = &self.0.client;
         // Several go as one atomic batch: with an fsync per message, that is ten times as fast as a window of them.
-        let batch = client.new_inbox().replace('.', "");
-        let headers = |event: &FeedEvent, index: usize| {
+        let message = |(index, event): (usize, &FeedEvent)| {
             let mut headers = event.headers();
             if index == 0 {
                 headers.insert(EXPECTED, expected.to_string());
             }
-            if events.len() > 1 {
-                headers.insert("Nats-Batch-Id", batch.as_str());
-                headers.insert("Nats-Batch-Sequence", (index + 1).to_string());
+            Message {
+                subject: event.subject(),
+                headers,
+                bytes: event.data.clone().into(),
             }
-            if events.len() > 1 && index == others.len() {
-                headers.insert("Nats-Batch-Commit", "1");
-            }
-            headers
         };
-        for (index, event) in others.iter().enumerate() {
-            client
-                .publish_with_headers(event.subject(), headers(event, index), event.data.clone().into())
-                .await
-                .map_err(LogError::unavailable)?;
-        }
-        let answer = client
-            .request_with_headers(last.subject(), headers(last, others.len()), last.data.clone().into())
-            .await
-            .map_err(LogError::unavailable)?;
-        match serde_json::from_slice(&answer.payload).map_err(LogError::unavailable)? {
-            Ack { error: Some(error), .. } if error.err_code == WRONG_LAST_SEQUENCE => Ok(None),
-            Ack { error: Some(error), .. } => {
-                let refused = anyhow!(error.description).context(format!("{EVENTS} refused the event {}", last.id()));
-                Err(LogError::Unavailable(refused))
-            }
+        match self.0.publish(events.iter().enumerate().map(message).collect()).await {
             // It was stored within the last two minutes, and is not the stream's last: somebody emptied the stream.
-            Ack { duplicate: true, .. } => Err(LogError::Unavailable(anyhow!(
+            Published::Stored { duplicate: true, .. } => Err(LogError::Unavailable(anyhow!(
                 "{EVENTS} was emptied, it takes the event {} again in two minutes",
                 last.id()
             ))),
-            Ack { seq, .. } => Ok(Some(seq)),
+            Published::Stored { sequence, .. } => Ok(Some(sequence)),
+            Published::Rejected(rejection) if rejection.err_code == WRONG_LAST_SEQUENCE => Ok(None),
+            Published::Rejected(rejection) => {
+                let refused =
+                    anyhow!(rejection.description).context(format!("{EVENTS} refused the event {}", last.id()));
+                Err(LogError::Unavailable(refused))
+            }
+            Published::NotSent(error) | Published::Unknown(error) => Err(LogError::Unavailable(error)),
         }
     }
 }

@@ -1,13 +1,18 @@
 //! A view's SQLite file: its checkpoint, the entries it keeps, and the tables of its projection.
 
-use super::{Opened, ViewError};
-use crate::{Entry, Position, StreamId};
+use super::{Opened, ViewError, ViewState};
+use crate::{Entry, LogError, Position, StreamId};
 use sha2::{Digest as _, Sha256};
 use sqlx::{
     AssertSqlSafe, ConnectOptions as _, Connection as _, SqliteConnection, SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use tokio::{sync::watch, time::sleep};
+use tokio_util::sync::CancellationToken;
 
 const SCHEMA: &str = "
     CREATE TABLE checkpoint (only INTEGER PRIMARY KEY CHECK (only = 0), position INTEGER NOT NULL);
@@ -16,9 +21,11 @@ const SCHEMA: &str = "
     CREATE INDEX entry_stream ON entry (stream, position);
 ";
 const READERS_MAX: u32 = 4;
-/// Pages that gather in the write-ahead log before they go to their places. A view that grows back writes the same ones
-/// again and again: by default (1,000) every page would be written ten times.
-const CHECKPOINT_PAGES: &str = "8000";
+/// Pages of the write-ahead log go to their places so often. A view that grows back writes the same ones again and
+/// again: by default (after 1,000 pages) each would be moved ten times.
+const SETTLE_EVERY: Duration = Duration::from_secs(1);
+/// From so many pages on, the writer moves them itself: only it comes to the end while it writes all the time.
+const CHECKPOINT_PAGES: &str = "32000";
 /// Kibibytes of pages that a writer keeps, as SQLite has it: enough for the inner pages of all indexes.
 const CACHE: &str = "-8000";
 /// Rows per statement that writes kept entries.
@@ -140,6 +147,39 @@ async fn write(
     move_checkpoint("UPDATE checkpoint SET position = ?; COMMIT", writer, position).await
 }
 
+/// Moves the pages of the write-ahead log to their places, beside the writer: a commit that does it holds up all that is
+/// to be written next.
+pub(super) async fn settle(file: PathBuf, mut changes: watch::Receiver<ViewState>, ending: CancellationToken) {
+    let mut beside = None;
+    let settling = async {
+        while changes.changed().await.is_ok() {
+            if let Err(error) = checkpoint(&mut beside, &file).await {
+                tracing::debug!(
+                    error = &error as &dyn std::error::Error,
+                    "the write-ahead log of {} stays as it is for now",
+                    file.display()
+                );
+            }
+            sleep(SETTLE_EVERY).await;
+        }
+    };
+    ending.run_until_cancelled(settling).await;
+    if let Some(beside) = beside {
+        let _ = beside.close().await;
+    }
+}
+
+async fn checkpoint(beside: &mut Option<SqliteConnection>, file: &Path) -> sqlx::Result<()> {
+    let connection = match beside {
+        Some(connection) => connection,
+        None => beside.insert(SqliteConnection::connect_with(&options(file)).await?),
+    };
+    sqlx::query("PRAGMA wal_checkpoint(PASSIVE)")
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 /// Says that a view needs nothing of the log up to a position, which changes no rows.
 pub(super) async fn pass(writer: &mut SqliteConnection, position: Position) -> Result<(), ViewError> {
     // Never back: a transaction that was cut off may be committed all the same.
@@ -153,6 +193,16 @@ async fn move_checkpoint(
 ) -> Result<(), ViewError> {
     sqlx::query(statements).bind(position.as_i64()).execute(writer).await?;
     Ok(())
+}
+
+/// One kept entry.
+pub(super) async fn read_entry(rows: &SqlitePool, position: Position) -> Result<Entry, ViewError> {
+    let (stream, bytes): (String, Vec<u8>) = sqlx::query_as("SELECT stream, bytes FROM entry WHERE position = ?")
+        .bind(position.as_i64())
+        .fetch_one(rows)
+        .await?;
+    let stream = StreamId::parse(&stream).ok_or(LogError::UnknownEvent { position })?;
+    Ok(Entry::decode(position, stream, bytes.into()))
 }
 
 /// The entries of one stream after a position, as this process knows them.

@@ -19,8 +19,13 @@ use tokio_util::sync::CancellationToken;
 pub(super) const BATCH: usize = 1_000;
 /// Batches that wait for a slow view.
 const QUEUE: usize = 4;
-/// A transaction costs as much as hundreds of rows, so entries that come at a quick pace share one.
+/// A transaction costs as much as hundreds of rows, so entries that come at a quick pace share one: the quicker they
+/// come, the more.
 const PACE: Duration = Duration::from_millis(3);
+const PACE_MAX: Duration = Duration::from_millis(25);
+const EASY: u32 = 4;
+/// So many are worth a transaction: who is behind does not dawdle.
+const PLENTY: u32 = 200;
 const REOPEN_DELAY: Duration = Duration::from_millis(100);
 
 pub(super) type Batch = Arc<Vec<Entry>>;
@@ -111,8 +116,7 @@ impl Views {
         let mut chunks = log.follow(*from).await?.ready_chunks(BATCH);
         // Tokio would make the stream look empty after 128 entries, and a transaction costs as much as hundreds of rows.
         while let Some(chunk) = unconstrained(chunks.next()).await {
-            let pause = if chunk.len() < BATCH { PACE } else { Duration::ZERO };
-            let next = Instant::now() + pause;
+            let next = Instant::now() + pause(chunk.len());
             let (mut batch, mut failed) = (Vec::with_capacity(chunk.len()), None);
             for entry in chunk {
                 match entry {
@@ -140,6 +144,14 @@ impl Views {
             sleep_until(next).await;
         }
         Ok(())
+    }
+}
+
+/// Until the next transaction, after one with so many entries.
+fn pause(entries: usize) -> Duration {
+    match u32::try_from(entries) {
+        Ok(entries) if entries < PLENTY => (PACE * (1 + entries / EASY)).min(PACE_MAX),
+        _ => Duration::ZERO,
     }
 }
 

@@ -52,14 +52,18 @@ impl Writing {
         mut batches: mpsc::Receiver<Batch>,
         ending: CancellationToken,
     ) {
-        while let Some(Some(batch)) = ending.run_until_cancelled(batches.recv()).await {
-            let fresh = batch.partition_point(|entry| entry.position <= self.position);
-            if self.is_halted() || self.apply(&batch[fresh..]).await != Applied::Troubled {
-                continue;
+        let settling = file::settle(self.view.file.clone(), self.view.state.subscribe(), ending.clone());
+        let writing = async {
+            while let Some(Some(batch)) = ending.run_until_cancelled(batches.recv()).await {
+                let fresh = batch.partition_point(|entry| entry.position <= self.position);
+                if self.is_halted() || self.apply(&batch[fresh..]).await != Applied::Troubled {
+                    continue;
+                }
+                let given = batch.last().map(|entry| entry.position).unwrap_or_default();
+                ending.run_until_cancelled(self.heal(&*log, &mut batches, given)).await;
             }
-            let given = batch.last().map(|entry| entry.position).unwrap_or_default();
-            ending.run_until_cancelled(self.heal(&*log, &mut batches, given)).await;
-        }
+        };
+        tokio::join!(writing, settling);
         // The follower ended, so the process does. What is not saved is passed again at the next start.
         let _ = file::pass(&mut self.writer, self.position).await;
         let _ = self.writer.close().await;
@@ -111,10 +115,11 @@ impl Writing {
         let Some(last) = batch.last() else {
             return Applied::All;
         };
-        let reads = self.view.projection.reads();
+        let projection = &self.view.projection;
+        let reads = projection.reads();
         let changes = batch
             .iter()
-            .any(|entry| reads.contains(&entry.stream.category.as_str()));
+            .any(|entry| reads.contains(&entry.stream.category.as_str()) && !projection.ignores(entry));
         if !changes && last.position.0 - self.saved.0 < PASSED_MAX {
             self.moved(last.position, false);
             return Applied::All;

@@ -7,7 +7,7 @@ use proto::{
     events::NameEvent,
 };
 use sha2::{Digest as _, Sha256};
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 /// The hash of a normalised repository: a name never stands in a subject.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,11 +16,7 @@ pub(crate) struct NameKey(String);
 impl NameKey {
     /// `repository` is `registry/path`, with an empty registry for the internal one.
     pub(crate) fn of(repository: &str) -> Self {
-        let hash = Sha256::digest(repository);
-        Self(hash.iter().fold(String::new(), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        }))
+        Self(base16ct::lower::encode_string(&Sha256::digest(repository)))
     }
 
     pub(crate) fn from_stream(key: &str) -> Self {

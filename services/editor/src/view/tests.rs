@@ -223,17 +223,14 @@ async fn rows_are_the_same_however_the_log_is_cut() {
 }
 
 /// Everything that batches of a size lead to.
-async fn rows(entries: &[Entry], batch: usize) -> Vec<(i64, String, Vec<u8>, String)> {
+async fn rows(entries: &[Entry], batch: usize) -> Vec<(i64, String, Vec<u8>)> {
     let mut view = SqliteConnection::connect("sqlite::memory:").await.unwrap();
     sqlx::raw_sql(AssertSqlSafe(SCHEMA)).execute(&mut view).await.unwrap();
     for batch in entries.chunks(batch) {
         EditorProjection.apply(&mut view, batch).await.unwrap();
     }
-    sqlx::query_as(
-        "SELECT position, image, rest, dockerfile FROM revision UNION ALL SELECT 0, image, x'', '' FROM deleted
-         ORDER BY 1",
-    )
-    .fetch_all(&mut view)
-    .await
-    .unwrap()
+    sqlx::query_as("SELECT position, image, rest FROM revision UNION ALL SELECT 0, image, x'' FROM deleted ORDER BY 1")
+        .fetch_all(&mut view)
+        .await
+        .unwrap()
 }

@@ -15,7 +15,6 @@ use proto::{
     registry::v1::{PublicationCommitted, PublicationOpened, TagMoved, TagsPlaced},
 };
 use sha2::{Digest as _, Sha256};
-use std::fmt::Write as _;
 
 /// Entries of one image.
 pub(crate) const ENTRIES: usize = 20;
@@ -52,11 +51,7 @@ pub(crate) fn workspaces(images: usize) -> usize {
 
 /// The SHA-256 of a text.
 fn hex(text: &str) -> String {
-    let write = |mut digits: String, byte: &u8| {
-        let _ = write!(digits, "{byte:02x}");
-        digits
-    };
-    Sha256::digest(text).iter().fold(String::new(), write)
+    base16ct::lower::encode_string(&Sha256::digest(text))
 }
 
 /// An entry as the services write it.
