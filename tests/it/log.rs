@@ -1,5 +1,6 @@
 //! The event log, its writers and its views: the same on the memory log and on a real server, and under faults.
 
+mod company;
 mod contract;
 mod faults;
 mod limits;

@@ -9,14 +9,10 @@ use crate::{
     publish::Published,
 };
 use anyhow::anyhow;
-use async_nats::{
-    RequestError, RequestErrorKind,
-    connection::State,
-    jetstream::{
-        Message,
-        consumer::{DeliverPolicy, pull},
-        stream::{Info, RawMessageErrorKind, Stream},
-    },
+use async_nats::jetstream::{
+    Message,
+    consumer::{DeliverPolicy, pull},
+    stream::{Info, RawMessageErrorKind, Stream},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -66,17 +62,13 @@ impl JetStreamLog {
 
     /// What was published while the connection is down would be sent later, by surprise.
     async fn connected(&self, deadline: Instant) -> bool {
-        while !self.is_connected() {
+        while !self.nats.is_connected() {
             if Instant::now() >= deadline {
                 return false;
             }
             sleep(RETRY_DELAY).await;
         }
         true
-    }
-
-    fn is_connected(&self) -> bool {
-        self.nats.client.connection_state() == State::Connected
     }
 
     /// Asks again when the connection breaks before the answer: what only reads may be repeated.
@@ -138,7 +130,7 @@ impl EventLog for JetStreamLog {
                 };
             let failure = if self.connected(deadline).await {
                 let published = match &entries[..] {
-                    [one] => self.company.publish_one(one).await,
+                    [one] => self.company.publish_one(one, deadline.into()).await,
                     _ => self.company.publish(&entries).await,
                 };
                 match published {
@@ -170,9 +162,9 @@ impl EventLog for JetStreamLog {
                         return Err(LogError::Unavailable(refused).into());
                     }
                     Published::NotSent(error) => error,
-                    Published::Unknown(error) => {
+                    Published::Unknown { error, is_late } => {
                         // Written again, it either succeeds or meets itself.
-                        unknown = Some(error);
+                        unknown = Some((error, is_late));
                         anyhow!("no answer")
                     }
                 }
@@ -187,10 +179,8 @@ impl EventLog for JetStreamLog {
                 };
             if Instant::now() >= deadline {
                 return Err(match unknown {
-                    Some(error) if self.is_connected() && is_late(&error) => {
-                        LogError::OutcomeUnknown(error.context(Stuck))
-                    }
-                    Some(error) => LogError::OutcomeUnknown(error),
+                    Some((error, true)) if self.nats.is_connected() => LogError::OutcomeUnknown(error.context(Stuck)),
+                    Some((error, _)) => LogError::OutcomeUnknown(error),
                     None => LogError::Unavailable(failure),
                 }
                 .into());
@@ -288,11 +278,6 @@ impl JetStreamLog {
         };
         Ok((used, u64::try_from(limit).unwrap_or_default()))
     }
-}
-
-fn is_late(error: &anyhow::Error) -> bool {
-    let request = error.downcast_ref::<RequestError>();
-    request.is_some_and(|error| error.kind() == RequestErrorKind::TimedOut)
 }
 
 fn read(message: &Message) -> Result<Entry, LogError> {

@@ -121,6 +121,10 @@ impl Nats {
         Ok(())
     }
 
+    pub(crate) fn is_connected(&self) -> bool {
+        self.client.connection_state() == State::Connected
+    }
+
     /// Ends when the connection that there is now is lost: what was asked on it gets no answer any more.
     pub(crate) fn lost(&self) -> impl Future<Output = ()> + Send + 'static {
         let (client, statistics) = (self.client.clone(), self.client.statistics());

@@ -24,7 +24,21 @@ pub(crate) enum Published {
     /// It certainly did not arrive.
     NotSent(anyhow::Error),
     /// It may have been stored, now or later.
-    Unknown(anyhow::Error),
+    Unknown {
+        error: anyhow::Error,
+        /// The server is there, and did not answer in time.
+        is_late: bool,
+    },
+}
+
+impl Published {
+    /// Nobody knows, for a reason other than time.
+    pub(crate) fn unknown(error: impl Into<anyhow::Error>) -> Self {
+        Self::Unknown {
+            error: error.into(),
+            is_late: false,
+        }
+    }
 }
 
 #[derive(Clone, Deserialize)]
@@ -72,12 +86,17 @@ impl Nats {
         let request = self.client.request_with_headers(last.subject, last.headers, last.bytes);
         let answered = tokio::select! {
             answered = request => answered,
-            () = lost => return Published::Unknown(anyhow!("the connection was lost")),
+            () = lost => return Published::unknown(anyhow!("the connection was lost")),
         };
         let answer = match answered {
             Ok(answer) => answer.payload,
             Err(error) if error.kind() == RequestErrorKind::NoResponders => return Published::NotSent(error.into()),
-            Err(error) => return Published::Unknown(error.into()),
+            Err(error) => {
+                return Published::Unknown {
+                    is_late: error.kind() == RequestErrorKind::TimedOut,
+                    error: error.into(),
+                };
+            }
         };
         match serde_json::from_slice(&answer) {
             Ok(Ack {
@@ -87,7 +106,7 @@ impl Nats {
                 sequence: seq,
                 duplicate,
             },
-            Err(error) => Published::Unknown(error.into()),
+            Err(error) => Published::unknown(error),
         }
     }
 }

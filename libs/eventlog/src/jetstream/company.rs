@@ -11,9 +11,15 @@ use async_nats::HeaderMap;
 use futures::future::join_all;
 use std::{
     mem,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
-use tokio::sync::{Mutex as Turn, Semaphore, oneshot};
+use tokio::{
+    sync::{
+        Mutex as Turn, Semaphore,
+        oneshot::{self, error::TryRecvError},
+    },
+    time::{Instant, sleep_until},
+};
 
 const EXPECTED: &str = "Nats-Expected-Last-Subject-Sequence";
 /// From this many on, a batch is quicker.
@@ -21,13 +27,23 @@ const MANY: usize = 12;
 /// Far below what a server takes.
 const MANY_MAX: usize = 200;
 
-type Waiting = (Append, oneshot::Sender<Published>);
-
 pub(super) struct Company {
     nats: Nats,
     batches: Semaphore,
-    waiting: Mutex<Vec<Waiting>>,
+    waiting: Mutex<Waiting>,
     lead: Turn<()>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    next: u64,
+    members: Vec<Member>,
+}
+
+struct Member {
+    number: u64,
+    entry: Append,
+    answer: oneshot::Sender<Published>,
 }
 
 impl Company {
@@ -48,47 +64,89 @@ impl Company {
     }
 
     /// One, with those of others that wait by then. Whoever gets the lead writes for all.
-    pub(super) async fn publish_one(&self, entry: &Append) -> Published {
+    ///
+    /// After the deadline it is not begun any more, and whoever stops waiting takes theirs along.
+    pub(super) async fn publish_one(&self, entry: &Append, deadline: Instant) -> Published {
         let (answer, mut answered) = oneshot::channel();
-        self.waiting().push((entry.clone(), answer));
+        let number = self.join(entry.clone(), answer);
         let _lead = tokio::select! {
             biased;
             answer = &mut answered => return answer.unwrap_or_else(|_| left()),
             lead = self.lead.lock() => lead,
+            () = sleep_until(deadline) => {
+                if self.leave(number) {
+                    return Published::NotSent(anyhow!("the ones before it have no answer yet"));
+                }
+                return answered.await.unwrap_or_else(|_| left());
+            }
         };
-        if let Ok(answer) = answered.try_recv() {
-            return answer;
+        loop {
+            match answered.try_recv() {
+                Ok(answer) => return answer,
+                Err(TryRecvError::Closed) => return left(),
+                Err(TryRecvError::Empty) => self.publish_group(self.group()).await,
+            }
         }
-        let group = {
-            let mut waiting = self.waiting();
-            let count = waiting.len().min(MANY_MAX);
-            let later = waiting.split_off(count);
-            mem::replace(&mut *waiting, later)
-        };
-        self.publish_group(group).await;
-        answered.try_recv().unwrap_or_else(|_| left())
     }
 
-    async fn publish_group(&self, group: Vec<Waiting>) {
-        let (entries, answers): (Vec<Append>, Vec<_>) = group.into_iter().unzip();
+    fn join(&self, entry: Append, answer: oneshot::Sender<Published>) -> u64 {
+        let mut waiting = self.waiting();
+        waiting.next += 1;
+        let number = waiting.next;
+        waiting.members.push(Member { number, entry, answer });
+        number
+    }
+
+    /// Whether it still waited.
+    fn leave(&self, number: u64) -> bool {
+        let mut waiting = self.waiting();
+        let before = waiting.members.len();
+        waiting.members.retain(|member| member.number != number);
+        waiting.members.len() < before
+    }
+
+    /// Those that go next; nobody who gave up is among them.
+    fn group(&self) -> Vec<Member> {
+        let members = &mut self.waiting().members;
+        members.retain(|member| !member.answer.is_closed());
+        let later = members.split_off(members.len().min(MANY_MAX));
+        mem::replace(members, later)
+    }
+
+    async fn publish_group(&self, group: Vec<Member>) {
+        let (entries, answers): (Vec<Append>, Vec<_>) =
+            group.into_iter().map(|member| (member.entry, member.answer)).unzip();
+        let tell = |each: &dyn Fn(usize) -> Published, answers: Vec<oneshot::Sender<Published>>| {
+            for (index, answer) in answers.into_iter().enumerate() {
+                // Who gave up meanwhile is not told.
+                let _ = answer.send(each(index));
+            }
+        };
+        if !self.nats.is_connected() {
+            // It would be sent later, by surprise.
+            return tell(&|_| Published::NotSent(anyhow!("not connected")), answers);
+        }
         if entries.len() >= MANY {
             match self.publish(&entries).await {
                 Published::Stored { sequence, .. } => {
-                    let first = sequence + 1 - entries.len() as u64;
-                    for (sequence, answer) in (first..).zip(answers) {
-                        let _ = answer.send(Published::Stored {
-                            sequence,
-                            duplicate: false,
-                        });
-                    }
-                    return;
+                    let before = sequence - entries.len() as u64;
+                    let stored = |index: usize| Published::Stored {
+                        sequence: before + 1 + index as u64,
+                        duplicate: false,
+                    };
+                    return tell(&stored, answers);
                 }
                 // One of them is in the way, and it is not known which.
                 Published::Rejected(_) => (),
-                Published::NotSent(error) | Published::Unknown(error) => {
-                    tracing::debug!("{} appends got no answer: {error:#}", entries.len());
-                    // Each of them finds out.
-                    return;
+                Published::NotSent(error) => {
+                    return tell(&|_| Published::NotSent(anyhow!("{error:#}")), answers);
+                }
+                Published::Unknown { error, is_late } => {
+                    let unknown = |_| Published::Unknown {
+                        error: anyhow!("{error:#}"),
+                        is_late,
+                    };
+                    return tell(&unknown, answers);
                 }
             }
         }
@@ -98,14 +156,14 @@ impl Company {
         join_all(alone).await;
     }
 
-    fn waiting(&self) -> std::sync::MutexGuard<'_, Vec<Waiting>> {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Whoever led went away in the middle.
 fn left() -> Published {
-    Published::Unknown(anyhow!("no answer"))
+    Published::unknown(anyhow!("no answer"))
 }
 
 fn message(entry: &Append) -> Message {

@@ -125,7 +125,7 @@ impl Feed {
                     anyhow!(rejection.description).context(format!("{EVENTS} refused the event {}", last.id()));
                 Err(LogError::Unavailable(refused))
             }
-            Published::NotSent(error) | Published::Unknown(error) => Err(LogError::Unavailable(error)),
+            Published::NotSent(error) | Published::Unknown { error, .. } => Err(LogError::Unavailable(error)),
         }
     }
 }
