@@ -23,4 +23,4 @@ pub use log::{Append, AppendError, Entries, Entry, EventLog, LogError, Position,
 pub use memory::MemoryLog;
 pub use nats::{ACCOUNTS, Account, Nats, NatsConfig, server_accounts, server_config};
 pub use planes::{Blobs, Feed, FeedEvent, Output, OutputChunk, OutputEnd, Presence, Sign, Stored};
-pub use view::{Behind, Projection, View, ViewError, ViewState, Views};
+pub use view::{Behind, Projection, Values, View, ViewError, ViewState, Views, insert};

@@ -4,10 +4,12 @@
 //! rows are a function of the log alone: no clock, no arrival order.
 
 mod file;
+mod insert;
 mod run;
 mod write;
 
 pub(crate) use file::read_stream;
+pub use insert::{Values, insert};
 
 use crate::{Entry, LogError, Position};
 use async_trait::async_trait;
@@ -105,6 +107,8 @@ type Bells = Arc<Mutex<Vec<Bell>>>;
 
 struct Bell {
     categories: &'static [&'static str],
+    /// `None`: of whatever key.
+    key: Option<String>,
     rings: watch::Sender<Position>,
 }
 
@@ -164,10 +168,19 @@ impl View {
 
     /// Changes whenever entries of some categories were applied: for those who act on them, and on nothing else.
     pub fn applied(&self, categories: &'static [&'static str]) -> watch::Receiver<Position> {
+        self.bell(categories, None)
+    }
+
+    /// The same for entries with one key: of those who follow one thing each, there may be thousands.
+    pub fn applied_to(&self, categories: &'static [&'static str], key: &str) -> watch::Receiver<Position> {
+        self.bell(categories, Some(key.to_owned()))
+    }
+
+    fn bell(&self, categories: &'static [&'static str], key: Option<String>) -> watch::Receiver<Position> {
         let (rings, applied) = watch::channel(self.position());
         let mut bells = self.bells.lock().unwrap_or_else(PoisonError::into_inner);
         bells.retain(|bell| !bell.rings.is_closed());
-        bells.push(Bell { categories, rings });
+        bells.push(Bell { categories, key, rings });
         applied
     }
 
@@ -313,15 +326,41 @@ mod tests {
         assert!(view.reach_among_many(one, long).now_or_never().is_none());
     }
 
+    fn append(key: u32) -> Append {
+        Append {
+            stream: StreamId::new("thing", key),
+            expected: Position(0),
+            bytes: prost::Message::encode_to_vec(&Envelope::default()).into(),
+        }
+    }
+
+    #[tokio::test]
+    async fn who_follows_one_thing_is_not_woken_by_another() {
+        let log = Arc::new(MemoryLog::default());
+        let folder = tempfile::tempdir().unwrap();
+        let views = Views::new(folder.path());
+        let view = views.open(Stating("SELECT 1"));
+        let [any, one, other] = [None, Some("1"), Some("2")]
+            .map(|key| key.map_or_else(|| view.applied(&["thing"]), |key| view.applied_to(&["thing"], key)));
+        let elsewhere = view.applied_to(&["place"], "1");
+        let story = async {
+            let written = log.append(vec![append(1)]).await.unwrap();
+            view.reach(written, Duration::from_secs(20)).await.unwrap();
+            let mut one = one.clone();
+            one.changed().await.unwrap();
+        };
+        tokio::select! {
+            ended = views.run(Arc::new(log.clone()), watch::Sender::default(), CancellationToken::new()) => panic!("{ended:?}"),
+            () = story => (),
+        }
+        let woken = [&any, &one, &other, &elsewhere].map(|bell| bell.has_changed().unwrap());
+        assert_eq!(woken, [true, true, false, false]);
+    }
+
     #[tokio::test]
     async fn what_broke_a_view_is_for_those_who_operate_it() {
         let log = Arc::new(MemoryLog::default());
-        let append = Append {
-            stream: StreamId::new("thing", 1),
-            expected: Position(0),
-            bytes: prost::Message::encode_to_vec(&Envelope::default()).into(),
-        };
-        let written = log.append(vec![append]).await.unwrap();
+        let written = log.append(vec![append(1)]).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         let views = Views::new(folder.path());
         let view = views.open(Stating("INSERT INTO nowhere VALUES (1)"));

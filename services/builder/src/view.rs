@@ -11,7 +11,7 @@ pub(crate) use queries::{
 pub(crate) use row::{Row, Stage};
 
 use async_trait::async_trait;
-use eventlog::{Entry, Projection, ViewError};
+use eventlog::{Entry, Projection, ViewError, insert};
 use ids::BuildId;
 use prost::Message as _;
 use proto::events::{BuildsEvent, ImageEvent, RepositoryEvent, SpecEvent};
@@ -125,14 +125,16 @@ impl Changes<'_> {
             .execute(&mut *view)
             .await?;
         }
-        for rows in self.revisions.chunks(100) {
-            let values = vec!["(?, ?, ?)"; rows.len()].join(", ");
-            let mut insert = sqlx::query(sqlx::AssertSqlSafe(format!("INSERT INTO revision VALUES {values}")));
-            for (image, number, spec) in rows {
-                insert = insert.bind(image).bind(number).bind(&spec[..]);
-            }
-            insert.execute(&mut *view).await?;
-        }
+        insert(
+            view,
+            "INSERT INTO revision",
+            &self.revisions,
+            "",
+            |row, (image, number, spec)| {
+                row.push_bind(image).push_bind(number).push_bind(&spec[..]);
+            },
+        )
+        .await?;
         self.store_builds(view).await
     }
 
@@ -209,33 +211,26 @@ async fn load(view: &mut SqliteConnection, ids: &BTreeSet<String>) -> Result<BTr
 }
 
 async fn store_rows(view: &mut SqliteConnection, rows: &BTreeMap<Key, Row>) -> Result<(), ViewError> {
-    #[derive(Serialize)]
-    struct Columns<'a> {
-        id: &'a str,
-        image: &'a str,
-        queued_at: u64,
-        stage: i32,
-        position: u64,
-        row: String,
-    }
-    let mut columns = Vec::with_capacity(rows.len());
+    let mut texts = Vec::with_capacity(rows.len());
     for ((image, id), row) in rows {
-        columns.push(Columns {
-            id,
-            image,
-            queued_at: row.queued_at,
-            stage: row.stage() as i32,
-            position: row.position,
-            row: serde_json::to_string(row)?,
-        });
+        texts.push((id, image, row, serde_json::to_string(row)?));
     }
-    sqlx::query(
-        "INSERT INTO build SELECT value->>'id', value->>'image', value->>'queued_at', value->>'stage',
-         value->>'position', value->>'row' FROM json_each(?) WHERE true
-         ON CONFLICT (id, image) DO UPDATE SET stage = excluded.stage, position = excluded.position, row = excluded.row",
+    let then = "ON CONFLICT (id, image) DO UPDATE SET stage = excluded.stage, position = excluded.position,
+        row = excluded.row";
+    insert(
+        view,
+        "INSERT INTO build",
+        &texts,
+        then,
+        |columns, (id, image, row, text)| {
+            columns
+                .push_bind(id)
+                .push_bind(image)
+                .push_bind(row.queued_at.cast_signed())
+                .push_bind(row.stage() as i32)
+                .push_bind(row.position.cast_signed())
+                .push_bind(text);
+        },
     )
-    .bind(serde_json::to_string(&columns)?)
-    .execute(view)
-    .await?;
-    Ok(())
+    .await
 }

@@ -11,12 +11,11 @@ pub(crate) use queries::{Filter, NameState, name_state, released_names, tile, ti
 pub(crate) use tile::Tile;
 
 use async_trait::async_trait;
-use eventlog::{Entry, Projection, ViewError};
+use eventlog::{Entry, Projection, ViewError, insert};
 use proto::{
     catalog::v1::Role,
     events::{BuildsEvent, ImageEvent, NameEvent, RepositoryEvent, SpecEvent, WorkspaceEvent},
 };
-use serde::Serialize;
 use sqlx::SqliteConnection;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -149,48 +148,28 @@ async fn store(
     tiles: &BTreeMap<String, Tile>,
     touched: &BTreeSet<String>,
 ) -> Result<(), ViewError> {
-    #[derive(Serialize)]
-    struct Row<'a> {
-        id: &'a str,
-        workspace: &'a str,
-        name: String,
-        status: i32,
-        deleted: bool,
-        position: u64,
-        tile: String,
-    }
     let mut rows = Vec::with_capacity(touched.len());
     for id in touched {
         // An entry about an image that was never created is nobody's.
         if let Some(tile) = tiles.get(id).filter(|tile| !tile.workspace.is_empty()) {
-            rows.push(Row {
-                id,
-                workspace: &tile.workspace,
-                name: tile.sort_name(),
-                status: tile.status() as i32,
-                deleted: tile.deleted,
-                position: tile.position,
-                tile: serde_json::to_string(tile)?,
-            });
+            rows.push((id, tile, serde_json::to_string(tile)?));
         }
     }
-    if rows.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(
-        "INSERT INTO image SELECT value->>'id', value->>'workspace', value->>'name', value->>'status',
-         value->>'deleted', value->>'position', value->>'tile' FROM json_each(?) WHERE true
-         ON CONFLICT (id) DO UPDATE SET name = excluded.name, status = excluded.status, deleted = excluded.deleted,
-         position = excluded.position, tile = excluded.tile",
-    )
-    .bind(serde_json::to_string(&rows)?)
-    .execute(view)
-    .await?;
-    Ok(())
+    let then = "ON CONFLICT (id) DO UPDATE SET name = excluded.name, status = excluded.status,
+        deleted = excluded.deleted, position = excluded.position, tile = excluded.tile";
+    insert(view, "INSERT INTO image", &rows, then, |row, (id, tile, text)| {
+        row.push_bind(id)
+            .push_bind(&tile.workspace)
+            .push_bind(tile.sort_name())
+            .push_bind(tile.status() as i32)
+            .push_bind(tile.deleted)
+            .push_bind(tile.position.cast_signed())
+            .push_bind(text);
+    })
+    .await
 }
 
 /// A row of `name`; `state` as in [`NameState`].
-#[derive(Serialize)]
 struct Name {
     key: String,
     registry: String,
@@ -240,21 +219,20 @@ impl Name {
 
     /// In order: what a name was called stays, and only one that is being released can be emptied.
     async fn store(view: &mut SqliteConnection, names: Vec<Self>) -> Result<(), ViewError> {
-        if names.is_empty() {
-            return Ok(());
-        }
-        sqlx::query(
-            "INSERT INTO name SELECT value->>'key', value->>'registry', value->>'path', value->>'state',
-             value->>'workspace', value->>'cause', value->>'traceparent' FROM json_each(?) WHERE true
-             ON CONFLICT (key) DO UPDATE SET state = excluded.state, cause = excluded.cause,
+        let then = "ON CONFLICT (key) DO UPDATE SET state = excluded.state, cause = excluded.cause,
              traceparent = excluded.traceparent,
              workspace = iif(excluded.workspace = '', name.workspace, excluded.workspace)
-             WHERE excluded.state <> 4 OR name.state = 3",
-        )
-        .bind(serde_json::to_string(&names)?)
-        .execute(view)
-        .await?;
-        Ok(())
+             WHERE excluded.state <> 4 OR name.state = 3";
+        insert(view, "INSERT INTO name", &names, then, |row, name| {
+            row.push_bind(&name.key)
+                .push_bind(&name.registry)
+                .push_bind(&name.path)
+                .push_bind(name.state)
+                .push_bind(&name.workspace)
+                .push_bind(name.cause)
+                .push_bind(&name.traceparent);
+        })
+        .await
     }
 }
 

@@ -1,13 +1,12 @@
 //! Revisions and uploads as the log tells them, and which stored files are still needed.
 
 use async_trait::async_trait;
-use eventlog::{Entry, Position, Projection, View, ViewError};
+use eventlog::{Entry, Position, Projection, View, ViewError, insert};
 use prost::Message as _;
 use proto::{
     editor::v1::{BuildSpec, Revision, RevisionSaved, UploadedContext},
     events::{ImageEvent, SpecEvent},
 };
-use serde::Serialize;
 use service::timestamp;
 use sqlx::SqliteConnection;
 use std::collections::BTreeSet;
@@ -25,12 +24,9 @@ const SCHEMA: &str = "
         size_bytes INTEGER NOT NULL, files INTEGER NOT NULL);
     CREATE TABLE deleted (image TEXT PRIMARY KEY) WITHOUT ROWID;
 ";
-/// Bytes of revisions in one statement, roughly.
-const STATEMENT_BYTES: usize = 4 * 1024 * 1024;
 /// A page ends at this size, however many rows it may have: a client takes 4 MiB.
 const PAGE_BYTES: usize = 2 * 1024 * 1024;
 
-#[derive(Serialize)]
 struct RevisionRow<'a> {
     position: i64,
     image: &'a str,
@@ -40,11 +36,10 @@ struct RevisionRow<'a> {
     time_ms: i64,
     restored_from: u32,
     context: String,
-    /// Protobuf, as hexadecimal digits.
-    rest: String,
+    /// Protobuf.
+    rest: Vec<u8>,
 }
 
-#[derive(Serialize)]
 struct UploadRow<'a> {
     position: i64,
     image: &'a str,
@@ -82,16 +77,12 @@ impl Projection for EditorProjection {
 
     async fn apply(&self, view: &mut SqliteConnection, batch: &[Entry]) -> Result<(), ViewError> {
         let (mut revisions, mut uploads, mut deleted) = (Vec::new(), Vec::new(), Vec::new());
-        let mut bytes = 0;
         for entry in batch {
             match entry.stream.category.as_str() {
                 "spec" => {
                     for event in entry.events()? {
                         match event {
-                            SpecEvent::RevisionSaved(event) => {
-                                bytes += entry.bytes.len();
-                                revisions.push(revision(entry, event));
-                            }
+                            SpecEvent::RevisionSaved(event) => revisions.push(revision(entry, event)),
                             SpecEvent::ContextUploaded(event) => {
                                 let context = event.context.unwrap_or_default();
                                 uploads.push(UploadRow {
@@ -115,31 +106,33 @@ impl Projection for EditorProjection {
                 }
                 _ => (),
             }
-            if bytes > STATEMENT_BYTES {
-                insert(view, INSERT_REVISIONS, &revisions).await?;
-                revisions.clear();
-                bytes = 0;
-            }
         }
-        insert(view, INSERT_REVISIONS, &revisions).await?;
-        insert(view, INSERT_UPLOADS, &uploads).await?;
-        insert(
-            view,
-            "INSERT OR IGNORE INTO deleted SELECT value FROM json_each(?)",
-            &deleted,
-        )
+        insert(view, "INSERT INTO revision", &revisions, "", |row, saved| {
+            row.push_bind(saved.position)
+                .push_bind(saved.image)
+                .push_bind(saved.number)
+                .push_bind(&saved.note)
+                .push_bind(saved.actor)
+                .push_bind(saved.time_ms)
+                .push_bind(saved.restored_from)
+                .push_bind(&saved.context)
+                .push_bind(&saved.rest);
+        })
+        .await?;
+        insert(view, "INSERT INTO upload", &uploads, "", |row, upload| {
+            row.push_bind(upload.position)
+                .push_bind(upload.image)
+                .push_bind(&upload.digest)
+                .push_bind(upload.size_bytes)
+                .push_bind(upload.files);
+        })
+        .await?;
+        insert(view, "INSERT OR IGNORE INTO deleted", &deleted, "", |row, image| {
+            row.push_bind(image);
+        })
         .await
     }
 }
-
-const INSERT_REVISIONS: &str = "
-    INSERT INTO revision SELECT value->>'position', value->>'image', value->>'number', value->>'note', value->>'actor',
-    value->>'time_ms', value->>'restored_from', value->>'context', unhex(value->>'rest')
-    FROM json_each(?)";
-
-const INSERT_UPLOADS: &str = "
-    INSERT INTO upload SELECT value->>'position', value->>'image', value->>'digest', value->>'size_bytes',
-    value->>'files' FROM json_each(?)";
 
 fn revision(entry: &Entry, event: RevisionSaved) -> RevisionRow<'_> {
     let mut spec = event.spec.unwrap_or_default();
@@ -157,22 +150,8 @@ fn revision(entry: &Entry, event: RevisionSaved) -> RevisionRow<'_> {
             .as_ref()
             .map(|context| context.digest.clone())
             .unwrap_or_default(),
-        rest: base16ct::lower::encode_string(&spec.encode_to_vec()),
+        rest: spec.encode_to_vec(),
     }
-}
-
-async fn insert<R: Serialize>(
-    view: &mut SqliteConnection,
-    statement: &'static str,
-    rows: &[R],
-) -> Result<(), ViewError> {
-    if !rows.is_empty() {
-        sqlx::query(statement)
-            .bind(serde_json::to_string(rows)?)
-            .execute(view)
-            .await?;
-    }
-    Ok(())
 }
 
 #[derive(sqlx::FromRow)]

@@ -8,7 +8,6 @@ mod tests;
 use crate::events::{self, Image, Told};
 use async_trait::async_trait;
 use eventlog::{Entry, FeedEvent, Position, Projection, View, ViewError};
-use serde::Serialize;
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,10 +24,9 @@ const SCHEMA: &str = "
     CREATE INDEX event_image ON event (image, position, idx);
 ";
 
-#[derive(Serialize)]
 struct Row<'a> {
     position: i64,
-    idx: usize,
+    idx: i64,
     kind: &'static str,
     workspace: String,
     image: &'a str,
@@ -79,7 +77,7 @@ impl Projection for NotifierProjection {
 }
 
 fn add<'a>(rows: &mut Vec<Row<'a>>, entry: &'a Entry, workspace: &str, image: &'a str, told: Vec<Told>) {
-    rows.extend(told.into_iter().enumerate().map(|(idx, told)| Row {
+    rows.extend((0..).zip(told).map(|(idx, told)| Row {
         position: entry.position.as_i64(),
         idx,
         kind: told.kind,
@@ -119,30 +117,32 @@ async fn store(
     if changed.is_empty() {
         return Ok(());
     }
-    let rows: BTreeMap<&str, &Image> = changed.iter().filter_map(|id| Some((*id, images.get(id)?))).collect();
-    sqlx::query(
-        "INSERT INTO image SELECT key, value FROM json_each(?) WHERE true
-         ON CONFLICT (id) DO UPDATE SET state = excluded.state",
-    )
-    .bind(serde_json::to_string(&rows)?)
-    .execute(view)
-    .await?;
-    Ok(())
+    let mut rows = Vec::with_capacity(changed.len());
+    for id in changed {
+        if let Some(image) = images.get(id) {
+            rows.push((*id, serde_json::to_string(image)?));
+        }
+    }
+    let then = "ON CONFLICT (id) DO UPDATE SET state = excluded.state";
+    eventlog::insert(view, "INSERT INTO image", &rows, then, |row, (id, state)| {
+        row.push_bind(id).push_bind(state);
+    })
+    .await
 }
 
 async fn insert(view: &mut SqliteConnection, rows: &[Row<'_>]) -> Result<(), ViewError> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(
-        "INSERT INTO event SELECT value->>'position', value->>'idx', value->>'kind', value->>'workspace',
-         value->>'image', value->>'time_ms', value->>'traceparent', value->>'data', value->>'content'
-         FROM json_each(?)",
-    )
-    .bind(serde_json::to_string(rows)?)
-    .execute(view)
-    .await?;
-    Ok(())
+    eventlog::insert(view, "INSERT INTO event", rows, "", |row, event| {
+        row.push_bind(event.position)
+            .push_bind(event.idx)
+            .push_bind(event.kind)
+            .push_bind(&event.workspace)
+            .push_bind(event.image)
+            .push_bind(event.time_ms)
+            .push_bind(event.traceparent)
+            .push_bind(&event.data)
+            .push_bind(&event.content);
+    })
+    .await
 }
 
 /// Behind which event something goes on.

@@ -1,6 +1,6 @@
 //! A view's SQLite file: its checkpoint, the entries it keeps, and the tables of its projection.
 
-use super::{Opened, ViewError, ViewState};
+use super::{Opened, ViewError, ViewState, insert};
 use crate::{Entry, LogError, Position, StreamId};
 use sha2::{Digest as _, Sha256};
 use sqlx::{
@@ -28,8 +28,6 @@ const SETTLE_EVERY: Duration = Duration::from_secs(1);
 const CHECKPOINT_PAGES: &str = "32000";
 /// Kibibytes of pages that a writer keeps, as SQLite has it: enough for the inner pages of all indexes.
 const CACHE: &str = "-8000";
-/// Rows per statement that writes kept entries.
-const ROWS: usize = 200;
 
 fn options(file: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
@@ -132,17 +130,12 @@ async fn write(
         .iter()
         .filter(|entry| keeps.contains(&entry.stream.category.as_str()))
         .collect();
-    for rows in kept.chunks(ROWS) {
-        let values = vec!["(?, ?, ?)"; rows.len()].join(", ");
-        let mut insert = sqlx::query(AssertSqlSafe(format!("INSERT INTO entry VALUES {values}")));
-        for entry in rows {
-            insert = insert
-                .bind(entry.position.as_i64())
-                .bind(entry.stream.to_string())
-                .bind(&entry.bytes[..]);
-        }
-        insert.execute(&mut *writer).await?;
-    }
+    insert(writer, "INSERT INTO entry", &kept, "", |row, entry| {
+        row.push_bind(entry.position.as_i64())
+            .push_bind(entry.stream.to_string())
+            .push_bind(&entry.bytes[..]);
+    })
+    .await?;
     view.projection.apply(writer, batch).await?;
     move_checkpoint("UPDATE checkpoint SET position = ?; COMMIT", writer, position).await
 }

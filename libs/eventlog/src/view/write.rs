@@ -8,6 +8,7 @@ use crate::{Entry, EventLog, LogError, Position};
 use futures::StreamExt as _;
 use sqlx::{Connection as _, SqliteConnection};
 use std::{
+    collections::HashSet,
     sync::{Arc, PoisonError},
     time::Duration,
 };
@@ -158,9 +159,18 @@ impl Writing {
 
     /// Wakes those who act on some of these entries; without any, everybody.
     fn ring(&self, batch: &[Entry]) {
+        // There may be thousands of bells, and a thousand entries.
+        let streams: HashSet<(&str, &str)> = batch
+            .iter()
+            .map(|entry| (entry.stream.category.as_str(), entry.stream.key.as_str()))
+            .collect();
+        let categories: HashSet<&str> = streams.iter().map(|(category, _)| *category).collect();
         for bell in &*self.view.bells.lock().unwrap_or_else(PoisonError::into_inner) {
-            let concerns = |entry: &Entry| bell.categories.contains(&entry.stream.category.as_str());
-            if batch.is_empty() || batch.iter().any(concerns) {
+            let concerns = bell.categories.iter().any(|category| match &bell.key {
+                Some(key) => streams.contains(&(*category, key.as_str())),
+                None => categories.contains(category),
+            });
+            if batch.is_empty() || concerns {
                 bell.rings.send_replace(self.position);
             }
         }

@@ -8,10 +8,9 @@ use proto::{
     editor::v1::ContextKind,
     events::{BuildsEvent, ImageEvent, RepositoryEvent, SpecEvent},
 };
-use serde::Serialize;
 use sqlx::SqliteConnection;
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub(crate) struct HistoryRow {
     pub(crate) image: String,
     pub(crate) position: i64,
@@ -185,18 +184,20 @@ pub(super) fn of_repository(entry: &Entry, index: usize, event: &RepositoryEvent
 }
 
 pub(super) async fn store(view: &mut SqliteConnection, rows: &[HistoryRow]) -> Result<(), ViewError> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(
-        "INSERT INTO history SELECT value->>'image', value->>'position', value->>'idx', value->>'time_ms',
-         value->>'actor', value->>'type', value->>'summary', value->>'request_id', value->>'cause',
-         value->>'traceparent', value->>'after_deletion' FROM json_each(?)",
-    )
-    .bind(serde_json::to_string(rows)?)
-    .execute(view)
-    .await?;
-    Ok(())
+    eventlog::insert(view, "INSERT INTO history", rows, "", |row, told| {
+        row.push_bind(&told.image)
+            .push_bind(told.position)
+            .push_bind(told.idx)
+            .push_bind(told.time_ms)
+            .push_bind(&told.actor)
+            .push_bind(&told.r#type)
+            .push_bind(&told.summary)
+            .push_bind(&told.request_id)
+            .push_bind(told.cause)
+            .push_bind(&told.traceparent)
+            .push_bind(told.after_deletion);
+    })
+    .await
 }
 
 /// Newest first, those before a (position, index).
