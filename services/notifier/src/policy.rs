@@ -19,7 +19,7 @@ const EVERY: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_secs(1);
 /// Events in one atomic batch; a server takes at most 1,000.
 const BATCH: usize = 500;
-/// A batch costs the server as much as ten messages: events that come at a quick pace share one.
+/// Every publish is an fsync, and a batch costs as much as ten: events that come at a quick pace share one.
 const PACE: Duration = Duration::from_millis(50);
 /// Other publishers may come first, but not for ever: then something else is wrong, and a pause is due.
 const RACES_MAX: usize = 50;
@@ -109,7 +109,7 @@ impl Publisher {
             let last = events.last().map_or(place, Place::from);
             *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((last, published));
             if events.len() < BATCH {
-                if events.len() > 1 {
+                if !events.is_empty() {
                     sleep(PACE).await;
                 }
                 return Ok(true);
