@@ -7,7 +7,7 @@ use crate::{
     view::{self, Published},
 };
 use access::{Located, Right, is_tag};
-use eventlog::{View, Writer};
+use eventlog::{StreamId, View, Writer};
 use ids::BuildId;
 use proto::registry::v1::{
     InspectImageRequest, InspectImageResponse, Layer, ListTagsRequest, ListTagsResponse, ResolveReferenceRequest,
@@ -128,18 +128,20 @@ impl Api {
             "" => None,
             text => Some(text.parse().map_err(|error| invalid("build", error))?),
         };
+        // Builds of the image are another service's to start, and what this view knows of them may be late.
+        let builds = StreamId::new("builds", located.image);
+        let started = self.world.log.version(&builds).await?;
+        self.world.reach(&self.view, started).await?;
         let Some(assembled) = view::assembled(&self.view, located.image, build).await? else {
             let sentence = "no build of this image got as far as a push";
             return Err(status(Code::FailedPrecondition, "NOTHING_TO_RETRY", sentence).into());
         };
-        // Two builds of one image are never under way.
-        if !view::is_newest(&self.view, located.image, assembled.build).await? {
-            let sentence = "a newer build of this image was started, build it again instead";
-            return Err(status(Code::FailedPrecondition, "NOTHING_TO_RETRY", sentence).into());
-        }
         let age_ms = self.world.clock.now_ms() - assembled.ended_ms;
+        // A request that took effect is answered before that is judged, so it is judged by the domain.
+        let is_newest = view::is_newest(&self.view, located.image, assembled.build).await?;
         let reopen = Command::Reopen {
             opened: assembled.opened(),
+            is_newest,
             artifact_kept: u128::try_from(age_ms).unwrap_or_default() < ARTIFACT_KEPT.as_millis(),
         };
         let done = self

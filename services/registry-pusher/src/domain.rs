@@ -123,7 +123,12 @@ impl Repository {
         Ok(events)
     }
 
-    fn reopen(&self, opened: PublicationOpened, artifact_kept: bool) -> Result<Vec<RepositoryEvent>, Refused> {
+    fn reopen(
+        &self,
+        opened: PublicationOpened,
+        artifact_kept: bool,
+        is_newest: bool,
+    ) -> Result<Vec<RepositoryEvent>, Refused> {
         let known = self
             .publications
             .get(&opened.build.unwrap_or_default())
@@ -131,6 +136,9 @@ impl Repository {
         let Stage::Refused { retryable } = known.stage else {
             return Err(Refused::NothingToRetry);
         };
+        if !is_newest {
+            return Err(Refused::NewerBuild);
+        }
         if !retryable || !artifact_kept {
             return Err(Refused::ArtifactGone);
         }
@@ -275,7 +283,11 @@ impl Aggregate for Repository {
                 }
                 _ => Ok(Vec::new()),
             },
-            Command::Reopen { opened, artifact_kept } => self.reopen(opened, artifact_kept),
+            Command::Reopen {
+                opened,
+                artifact_kept,
+                is_newest,
+            } => self.reopen(opened, artifact_kept, is_newest),
             Command::RecordPlaced { position } if position > self.placed => {
                 Ok(vec![RepositoryEvent::TagsPlaced(TagsPlaced { position })])
             }

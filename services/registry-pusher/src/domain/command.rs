@@ -20,9 +20,11 @@ pub(crate) enum Command {
         retryable: bool,
     },
     /// A refused push once more, to where the image is called now. `artifact_kept`: the engine should still have it.
+    /// `is_newest`: no other build of the image was started since.
     Reopen {
         opened: PublicationOpened,
         artifact_kept: bool,
+        is_newest: bool,
     },
     RecordPlaced {
         position: u64,

@@ -35,8 +35,8 @@ fn commands() -> impl Strategy<Value = Command> {
         2 => (0..BUILDS, any::<bool>()).prop_map(|(number, retryable)| Command::Refuse {
             build: build(number), attempt: 1, cause: "why".to_owned(), retryable,
         }),
-        1 => (0..BUILDS, any::<bool>()).prop_map(|(number, artifact_kept)| Command::Reopen {
-            opened: publication(number, revision(number), &TAGS[..1]), artifact_kept,
+        1 => (0..BUILDS, any::<bool>(), any::<bool>()).prop_map(|(number, artifact_kept, is_newest)| Command::Reopen {
+            opened: publication(number, revision(number), &TAGS[..1]), artifact_kept, is_newest,
         }),
         1 => (0..9u64).prop_map(|position| Command::RecordPlaced { position }),
         1 => path.clone().prop_map(|path| Command::RecordRelocated {

@@ -10,6 +10,9 @@ pub(crate) enum Refused {
     ArtifactGone,
     #[error("the push of this build did not fail, there is nothing to retry")]
     NothingToRetry,
+    /// Two builds of one image are never under way.
+    #[error("a newer build of this image was started, build it again instead")]
+    NewerBuild,
     #[error("no publication of this build was opened")]
     NoSuchPublication,
     #[error("the repository `{0}` was given back, nothing can be pushed there")]
@@ -28,6 +31,7 @@ impl Refusal for Refused {
             Self::AlreadyPublished
             | Self::ArtifactGone
             | Self::NothingToRetry
+            | Self::NewerBuild
             | Self::RepositoryReleased(_)
             | Self::PublicationOpen(_) => RefusalKind::WrongState,
         }
@@ -37,7 +41,7 @@ impl Refusal for Refused {
         match self {
             Self::AlreadyPublished => "ALREADY_PUBLISHED",
             Self::ArtifactGone => "ARTIFACT_GONE",
-            Self::NothingToRetry => "NOTHING_TO_RETRY",
+            Self::NothingToRetry | Self::NewerBuild => "NOTHING_TO_RETRY",
             Self::NoSuchPublication => "NO_SUCH_PUBLICATION",
             Self::RepositoryReleased(_) => "REPOSITORY_RELEASED",
             Self::PublicationOpen(_) => "PUBLICATION_OPEN",

@@ -103,6 +103,7 @@ fn reopen(number: u64, artifact_kept: bool) -> Command {
     Command::Reopen {
         opened: publication(number, 1, &["latest"]),
         artifact_kept,
+        is_newest: true,
     }
 }
 
@@ -227,9 +228,17 @@ fn a_refused_push_is_tried_again_as_long_as_the_engine_has_the_image() {
     given::<Repository>(failed.clone())
         .when(reopen(1, true))
         .then([reopened(1)]);
-    given::<Repository>(failed)
+    given::<Repository>(failed.clone())
         .when(reopen(1, false))
         .then_refused(&Refused::ArtifactGone);
+    let late = Command::Reopen {
+        opened: publication(1, 1, &["latest"]),
+        artifact_kept: true,
+        is_newest: false,
+    };
+    given::<Repository>(failed)
+        .when(late)
+        .then_refused(&Refused::NewerBuild);
     given::<Repository>([opened(1, 1, &["latest"]), refused(1, false)])
         .when(reopen(1, true))
         .then_refused(&Refused::ArtifactGone);
@@ -257,6 +266,7 @@ fn a_push_that_is_tried_again_after_a_rename_goes_to_the_new_name() {
     let reopen = Command::Reopen {
         opened: elsewhere.clone(),
         artifact_kept: true,
+        is_newest: true,
     };
     given::<Repository>([opened(1, 1, &["latest"]), refused(1, true), released("team/tool")])
         .when(reopen)

@@ -1,5 +1,7 @@
 //! From an assembled build to what can be pulled, on the real parts.
 
+mod retry;
+
 use super::*;
 use crate::testbed::{Platform, TestImage};
 use proto::{

@@ -111,6 +111,11 @@ impl Platform {
             .await
     }
 
+    /// An id that no other test uses: they share the engine.
+    pub(crate) fn unique(&self) -> Ulid {
+        Ulid::from(self.salt)
+    }
+
     /// A build of a revision, up to where the engine has its image.
     pub(crate) async fn assemble(&self, number: u64, revision: u32, artifact: &str) -> BuildId {
         // Other tests use the same engine.

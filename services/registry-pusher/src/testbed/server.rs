@@ -71,9 +71,20 @@ impl TestRegistry {
 
     /// On the address that it had, with what it had stored.
     pub(crate) fn restart(&mut self) {
+        self.serve(false);
+    }
+
+    /// Under maintenance: it takes no pushes.
+    pub(crate) fn restart_read_only(&mut self) {
+        self.kill();
+        self.serve(true);
+    }
+
+    fn serve(&mut self, is_read_only: bool) {
         let settings = format!(
             "version: 0.1\nlog: {{level: info}}\nhttp: {{addr: {:?}}}\n\
-             storage: {{filesystem: {{rootdirectory: {:?}}}, delete: {{enabled: true}}}}\n",
+             storage: {{filesystem: {{rootdirectory: {:?}}}, delete: {{enabled: true}}, \
+             maintenance: {{readonly: {{enabled: {is_read_only}}}}}}}\n",
             self.host,
             self.folder.path().join("data")
         );
