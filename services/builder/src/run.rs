@@ -1,5 +1,6 @@
 //! One attempt of one build, from its start in the log to its end there.
 
+mod brief;
 mod end;
 mod log;
 mod source;

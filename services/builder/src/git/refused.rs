@@ -41,6 +41,9 @@ pub enum GitRefused {
         "there is no file '{path}' in the repository at commit {commit}; add it, or name the directory that has one"
     )]
     NoDockerfile { path: String, commit: String },
+    /// In the words of the editor.
+    #[error("the Dockerfile has {bytes} bytes, at most {limit} are allowed")]
+    DockerfileTooLarge { bytes: usize, limit: usize },
     #[error("the repository is larger than {limit} bytes, and the download was stopped there; use a smaller one")]
     TooLarge { limit: u64 },
     /// What is wrong with the directory as a context.
@@ -69,6 +72,7 @@ impl GitRefused {
             Self::NotFound { .. } => "GIT_NOT_FOUND",
             Self::Empty { .. } => "GIT_EMPTY",
             Self::NoDockerfile { .. } => "GIT_NO_DOCKERFILE",
+            Self::DockerfileTooLarge { .. } => "DOCKERFILE_TOO_LARGE",
             Self::TooLarge { .. } => "GIT_TOO_LARGE",
             Self::Context { reason, .. } => reason,
             Self::Broken { .. } => "GIT_BROKEN",

@@ -14,6 +14,8 @@ const PATH_MAX: usize = 4096;
 const NAME_MAX: usize = 255;
 /// Longer is no path, and no list of patterns.
 const TEXT_MAX: usize = 1024 * 1024;
+/// What the editor takes, too.
+const DOCKERFILE_BYTES_MAX: usize = 256 * 1024;
 
 /// What is written, all of it checked: after the answer that it can be, there is no refusing any more.
 pub(super) struct Export {
@@ -49,16 +51,21 @@ pub(super) fn export(
         directory: directory.to_owned(),
         commit: id.clone(),
     })?;
-    if !tree
+    let dockerfile = tree
         .get_name(DOCKERFILE)
-        .is_some_and(|entry| matches!(entry.filemode(), 0o100_000..0o120_000))
-    {
+        .filter(|entry| matches!(entry.filemode(), 0o100_000..0o120_000));
+    let Some(dockerfile) = dockerfile else {
         let path = if directory.is_empty() {
             DOCKERFILE.to_owned()
         } else {
             format!("{directory}/{DOCKERFILE}")
         };
         return Err(GitRefused::NoDockerfile { path, commit: id });
+    };
+    let (bytes, _) = repository.odb()?.read_header(dockerfile.id())?;
+    if bytes > DOCKERFILE_BYTES_MAX {
+        let limit = DOCKERFILE_BYTES_MAX;
+        return Err(GitRefused::DockerfileTooLarge { bytes, limit });
     }
     let mut walk = Walk {
         repository,

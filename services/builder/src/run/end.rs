@@ -1,13 +1,17 @@
 //! How an attempt went, and what is written about that.
 
-use super::{Attempt, log::BuildLog};
+use super::{
+    Attempt,
+    brief::{brief, steps},
+    log::BuildLog,
+};
 use crate::{
     docker::EngineError,
     domain::{BuildsCommand, BuildsRefused},
     progress::Plain,
 };
-use eventlog::ExecuteError;
-use proto::builder::v1::{BuildAssembled, BuildPhase, BuildStep};
+use eventlog::{ExecuteError, LogError};
+use proto::builder::v1::{BuildAssembled, BuildPhase};
 use std::time::Duration;
 
 /// How an attempt went.
@@ -60,6 +64,19 @@ impl Attempt<'_> {
                 let build = self.build();
                 self.command(BuildsCommand::Cancel { build }).await
             }
+            // Another attempt would come to the same end, so this one is told in a few words.
+            Err(ExecuteError::Log(error @ LogError::TooLarge { .. })) => {
+                let cause = format!("the end of the build can't be recorded: {error}");
+                log.write(&format!("ERROR: {cause}\n")).await;
+                let fail = BuildsCommand::Fail {
+                    build: self.build(),
+                    attempt: self.number,
+                    phase: BuildPhase::Building,
+                    cause,
+                    steps: vec![],
+                };
+                self.command(fail).await
+            }
             written => written,
         }
     }
@@ -76,7 +93,7 @@ impl Attempt<'_> {
                     build,
                     attempt,
                     phase,
-                    cause,
+                    cause: brief(&cause),
                     steps,
                 });
             }
@@ -95,7 +112,7 @@ impl Attempt<'_> {
         Some(BuildsCommand::Lose {
             build,
             attempt,
-            cause,
+            cause: brief(&cause),
             attempts_max: self.world.config.builder.attempts_max,
         })
     }
@@ -116,18 +133,4 @@ pub(super) fn failed(error: &EngineError) -> Ended {
             Ended::Failed(BuildPhase::Building, error.to_string())
         }
     }
-}
-
-fn steps(plain: &Plain) -> Vec<BuildStep> {
-    let milliseconds = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
-    plain
-        .steps()
-        .into_iter()
-        .map(|step| BuildStep {
-            name: step.name,
-            cached: step.cached,
-            duration: Some(service::duration(milliseconds(step.duration))),
-            error: step.error,
-        })
-        .collect()
 }

@@ -130,6 +130,22 @@ fn what_is_missing_is_named() {
 }
 
 #[test]
+fn a_dockerfile_is_no_larger_than_the_editor_takes_it() {
+    // covers R26, R36
+    let git = Fixture::new();
+    let of = |bytes| git.tree(&[("100644", "Dockerfile", git.blob(&"#".repeat(bytes)))]);
+    assert!(git.export(of(262_144), "").is_ok());
+    let refused = git.export(of(262_145), "").err().unwrap();
+    assert_eq!(
+        (refused.reason(), refused.to_string().as_str()),
+        (
+            "DOCKERFILE_TOO_LARGE",
+            "the Dockerfile has 262145 bytes, at most 262144 are allowed"
+        )
+    );
+}
+
+#[test]
 fn nothing_leaves_the_context() {
     let git = Fixture::new();
     let file = git.blob("x");
