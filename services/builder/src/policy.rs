@@ -61,6 +61,14 @@ struct Attempt {
     stop: Option<oneshot::Sender<Stop>>,
 }
 
+/// What a pass led to.
+#[derive(Default)]
+struct Passed {
+    jobs: Vec<(Job, oneshot::Receiver<Stop>)>,
+    /// Nothing failed: until something happens there is nothing more to do.
+    is_whole: bool,
+}
+
 impl Attempt {
     fn stop(&mut self, why: Stop) {
         if let Some(stop) = self.stop.take() {
@@ -109,8 +117,9 @@ impl Builder {
         loop {
             changes.mark_unchanged();
             engines.mark_unchanged();
-            let jobs = self.pass(&mut taken).await;
-            for (job, stop) in jobs.inspect_err(warn).unwrap_or_default() {
+            let passed = self.pass(&mut taken).await.inspect_err(warn);
+            let Passed { jobs, is_whole } = passed.unwrap_or_default();
+            for (job, stop) in jobs {
                 let (world, writer) = (&self.world, &self.writer);
                 running.push(Box::pin(async move {
                     let build = job.row.id.clone();
@@ -128,9 +137,14 @@ impl Builder {
                     // It may have ended because the engine did.
                     self.engines.doubt();
                 }
-                () = tokio::time::sleep(EVERY) => (),
+                () = tokio::time::sleep(if is_whole { EVERY } else { RETRY_DELAY }) => (),
             }
         }
+    }
+
+    async fn cancel(&self, row: &Row) -> anyhow::Result<()> {
+        let build: BuildId = row.id.parse()?;
+        self.command(row, BuildsCommand::Cancel { build }).await
     }
 
     async fn lose(&self, row: &Row, cause: &str) -> anyhow::Result<()> {
@@ -156,8 +170,9 @@ impl Builder {
         }
     }
 
-    /// What should be under way and is not, and the other way round.
-    async fn pass(&self, taken: &mut Taken) -> anyhow::Result<Vec<(Job, oneshot::Receiver<Stop>)>> {
+    /// What should be under way and is not, and the other way round. A build whose end can't be written keeps no other
+    /// one waiting.
+    async fn pass(&self, taken: &mut Taken) -> anyhow::Result<Passed> {
         let own = self.lease.worker.to_string();
         let rows = view::waiting_or_running(&self.view).await?;
         for (build, attempt) in taken.iter_mut() {
@@ -168,12 +183,12 @@ impl Builder {
         }
         let deleted = view::deleted_images(&self.view).await?;
         let is_unwanted = |row: &Row| row.cancel_requested || deleted.contains(&row.image);
+        let mut is_whole = true;
         for row in rows.iter().filter(|row| is_unwanted(row)) {
             match taken.get_mut(&row.id) {
                 Some(attempt) => attempt.stop(Stop::Cancelled),
                 None if row.stage() == Stage::Queued || row.worker == own => {
-                    let build: BuildId = row.id.parse()?;
-                    self.command(row, BuildsCommand::Cancel { build }).await?;
+                    is_whole &= self.cancel(row).await.inspect_err(warn).is_ok();
                 }
                 None => (),
             }
@@ -183,14 +198,15 @@ impl Builder {
             .filter(|row| row.stage() == Stage::Running && row.worker == own)
         {
             if !taken.contains_key(&row.id) && !is_unwanted(row) {
-                self.lose(row, "the builder lost track of the build").await?;
+                let lost = self.lose(row, "the builder lost track of the build").await;
+                is_whole &= lost.inspect_err(warn).is_ok();
             }
         }
         let is_free = |row: &Row| row.stage() == Stage::Queued && !taken.contains_key(&row.id) && !is_unwanted(row);
         let (waiting, running): (Vec<_>, Vec<_>) = rows.into_iter().partition(is_free);
         let mut jobs = Vec::new();
         let Some((engine, engine_version)) = self.engines.present().filter(|_| self.lease.is_held()) else {
-            return Ok(jobs);
+            return Ok(Passed { jobs, is_whole });
         };
         let slots = self.world.config.builder.slots.saturating_sub(taken.len());
         for row in in_turn(&running, waiting).into_iter().take(slots) {
@@ -210,7 +226,7 @@ impl Builder {
             };
             jobs.push((job, stopped));
         }
-        Ok(jobs)
+        Ok(Passed { jobs, is_whole })
     }
 }
 
