@@ -183,7 +183,7 @@ impl Api {
     /// Once assembled, the publication decides whether a cancel came in time: mostly at once, so whoever asked is told.
     async fn decided(&self, mut row: Row) -> Result<Row, Failure> {
         let patience = Instant::now() + DECISION_PATIENCE;
-        let mut changes = self.journal_changes();
+        let mut changes = self.journal_changes(&row.image);
         while row.stage() == Stage::Pushing {
             let changed = self.changed(&mut changes, &row, row.position);
             let Some(newer) = timeout_at(patience, changed).await.unwrap_or(Ok(None))? else {

@@ -40,7 +40,7 @@ impl Api {
         let (call, request) = self.admit(request).await?;
         let located = self.world.access.any_image(&call.caller, &request.image).await?;
         let row = self.find(&located, &request.build).await?;
-        let mut watch = Watch::new(self, call.caller.clone());
+        let mut watch = Watch::new(self, call.caller.clone(), &row.image);
         // The build may have ended before.
         watch.changes.mark_changed();
         let reader = Reader {
@@ -65,7 +65,7 @@ impl Api {
         let (call, request) = self.admit(request).await?;
         let located = self.world.access.any_image(&call.caller, &request.image).await?;
         let row = self.find(&located, &request.build).await?;
-        let start = (Watch::new(self, call.caller.clone()), row, None);
+        let start = (Watch::new(self, call.caller.clone(), &row.image), row, None);
         let changes =
             futures::stream::try_unfold(start, |(mut watch, row, shown): (Watch, Row, Option<u64>)| async move {
                 let over = shown.is_some() && row.stage() == Stage::Ended;
@@ -90,9 +90,9 @@ impl Api {
         Ok(self.world.stream(&call, changes))
     }
 
-    /// Changes whenever a row of the journal did.
-    pub(super) fn journal_changes(&self) -> Changes {
-        self.view.applied(&["builds", "repository"])
+    /// Changes whenever a row of the image's journal did: what others build wakes nobody here.
+    pub(super) fn journal_changes(&self, image: &str) -> Changes {
+        self.view.applied_to(&["builds", "repository"], image)
     }
 
     /// The row once it is newer than a position. `None` when this process stops.
@@ -199,11 +199,11 @@ struct Watch {
 }
 
 impl Watch {
-    fn new(api: &Api, caller: Caller) -> Self {
+    fn new(api: &Api, caller: Caller, image: &str) -> Self {
         Self {
             api: api.clone(),
             caller,
-            changes: api.journal_changes(),
+            changes: api.journal_changes(image),
             next: Instant::now() + RIGHTS_EVERY,
         }
     }
