@@ -100,6 +100,7 @@ async fn engine_a_push_that_failed_is_retried_without_a_build() -> anyhow::Resul
     retry(&ada, &image, &failed.id).await?;
     let ended = ada.until(&image, &failed.id, |_| false).await?;
     assert_eq!(ended.id, failed.id, "it is the same build");
+    assert_eq!(ended.failed_phase(), BuildPhase::Unspecified, "it did not fail");
     is_published(&ada, &image, &ended).await?;
     let again = retry(&ada, &image, &failed.id).await.unwrap_err();
     assert_eq!(

@@ -231,6 +231,7 @@ impl Row {
                 self.publication = Publication::Open;
                 self.ended_ms = 0;
                 self.retryable = false;
+                self.failed_phase = 0;
                 self.cause.clear();
             }
             RepositoryEvent::Committed(event) => {
