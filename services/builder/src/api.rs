@@ -214,16 +214,11 @@ impl Api {
                 .map_err(|_| invalid("page_token", "not a token that this call gave"))?,
         };
         let limit = page(request.page_size)?;
-        let rows = view::journal(&self.view, &located.image.to_string(), before, limit).await?;
-        let is_full = i64::try_from(rows.len()).is_ok_and(|length| length == limit);
-        let next_page_token = rows
-            .last()
-            .filter(|_| is_full)
-            .map(|row| row.queued_at.to_string())
-            .unwrap_or_default();
+        let (rows, has_more) = view::journal(&self.view, &located.image.to_string(), before, limit).await?;
+        let next = rows.last().filter(|_| has_more);
         Ok(ListBuildsResponse {
             builds: rows.iter().map(|row| self.show(row)).collect(),
-            next_page_token,
+            next_page_token: next.map(|row| row.queued_at.to_string()).unwrap_or_default(),
         })
     }
 }

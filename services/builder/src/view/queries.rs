@@ -6,6 +6,9 @@ use prost::Message as _;
 use proto::editor::v1::BuildSpec;
 use std::collections::BTreeSet;
 
+/// A page ends at this size, however many rows it may have: a client takes 4 MiB.
+const PAGE_BYTES: usize = 2 * 1024 * 1024;
+
 fn parse(rows: &[String]) -> anyhow::Result<Vec<Row>> {
     rows.iter().map(|row| Ok(serde_json::from_str(row)?)).collect()
 }
@@ -22,19 +25,35 @@ pub(crate) async fn row(view: &View, image: &str, build: &str) -> anyhow::Result
 
 /// The newest build of an image.
 pub(crate) async fn newest(view: &View, image: &str) -> anyhow::Result<Option<Row>> {
-    Ok(journal(view, image, i64::MAX, 1).await?.pop())
+    let rows: Vec<String> = sqlx::query_scalar("SELECT row FROM build WHERE image = ? ORDER BY queued_at DESC LIMIT 1")
+        .bind(image)
+        .fetch_all(view.rows())
+        .await?;
+    Ok(parse(&rows)?.pop())
 }
 
-/// An image's builds, newest first, those asked for before a position.
-pub(crate) async fn journal(view: &View, image: &str, before: i64, limit: i64) -> anyhow::Result<Vec<Row>> {
-    let rows: Vec<String> =
-        sqlx::query_scalar("SELECT row FROM build WHERE image = ? AND queued_at < ? ORDER BY queued_at DESC LIMIT ?")
-            .bind(image)
-            .bind(before)
-            .bind(limit)
-            .fetch_all(view.rows())
-            .await?;
-    parse(&rows)
+/// An image's builds without their steps, newest first, those asked for before a position; and whether there are more.
+pub(crate) async fn journal(view: &View, image: &str, before: i64, limit: i64) -> anyhow::Result<(Vec<Row>, bool)> {
+    let mut rows: Vec<String> = sqlx::query_scalar(
+        "SELECT json_remove(row, '$.steps') FROM build WHERE image = ? AND queued_at < ?
+         ORDER BY queued_at DESC LIMIT ?",
+    )
+    .bind(image)
+    .bind(before)
+    .bind(limit + 1)
+    .fetch_all(view.rows())
+    .await?;
+    let all = rows.len();
+    rows.truncate(usize::try_from(limit)?);
+    let mut bytes = 0;
+    let fits = |row: &&String| {
+        let first = bytes == 0;
+        bytes += row.len();
+        first || bytes <= PAGE_BYTES
+    };
+    let page = rows.iter().take_while(fits).count();
+    rows.truncate(page);
+    Ok((parse(&rows)?, page < all))
 }
 
 /// Every build that has not ended, oldest first.
@@ -111,3 +130,6 @@ pub(crate) async fn is_known_attempt(view: &View, tag: &str) -> anyhow::Result<b
 fn tag_of(build: &str) -> String {
     build.trim_start_matches("bld_").to_lowercase()
 }
+
+#[cfg(test)]
+mod tests;

@@ -72,6 +72,8 @@ pub(crate) struct Row {
     retryable: bool,
     failed_phase: i32,
     engine_version: String,
+    /// A list of builds goes without.
+    #[serde(default)]
     steps: Vec<Step>,
 }
 
