@@ -22,7 +22,7 @@ use proto::{
 };
 use service::{Call, Failure, World, invalid, page, status, with_metadata};
 use sha2::{Digest as _, Sha256};
-use std::time::Duration;
+use std::{cmp::Ordering, time::Duration};
 use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Request, Response, Status};
 
@@ -107,15 +107,7 @@ impl Api {
         if let Some(tag) = options.tags.iter().find(|tag| !access::is_tag(tag)) {
             return Err(invalid("options.tags", format!("`{tag}` is not a tag")).into());
         }
-        let saved = view::revision(&self.view, &image, None).await?;
-        let (current, _) = saved.ok_or_else(nothing_saved)?;
-        if let Some(expected) = request.expected_revision
-            && expected != current
-        {
-            let sentence = format!("revision {current} was saved since you looked (you had {expected}), look again");
-            let metadata = [("current", current.to_string())];
-            return Err(with_metadata(Code::Aborted, "STALE_REVISION", sentence, metadata).into());
-        }
+        let current = self.current_revision(&image, request.expected_revision).await?;
         let newest = view::newest(&self.view, &image).await?;
         let queue = BuildsCommand::Queue {
             build,
@@ -143,6 +135,29 @@ impl Api {
             position: done.position.0,
             build: Some(self.show(&row)),
         })
+    }
+
+    /// The one to build. Who saw a newer one than this view has was told by a view that is ahead of it, so the log
+    /// decides whether there is one.
+    async fn current_revision(&self, image: &str, expected: Option<u32>) -> Result<u32, Failure> {
+        let mut saved = view::revision(&self.view, image, None).await?;
+        if expected > saved.as_ref().map(|(current, _)| *current) {
+            let head = self.world.log.head().await?;
+            self.world.reach(&self.view, head).await?;
+            saved = view::revision(&self.view, image, None).await?;
+        }
+        let (current, _) = saved.ok_or_else(nothing_saved)?;
+        let sentence = match expected.map(|expected| (expected, expected.cmp(&current))) {
+            None | Some((_, Ordering::Equal)) => return Ok(current),
+            Some((expected, Ordering::Less)) => {
+                format!("revision {current} was saved since you looked (you had {expected}), look again")
+            }
+            Some((expected, Ordering::Greater)) => {
+                format!("there is no revision {expected} yet, the current one is {current}, look again")
+            }
+        };
+        let metadata = [("current", current.to_string())];
+        Err(with_metadata(Code::Aborted, "STALE_REVISION", sentence, metadata).into())
     }
 
     async fn cancel(&self, request: Request<CancelBuildRequest>) -> Result<CancelBuildResponse, Failure> {
