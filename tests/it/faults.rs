@@ -1,34 +1,35 @@
-//! Twenty times kill -9 at a random moment, under a client that keeps a journal of what it was told.
+//! kill -9 of every process at random moments, under a client that keeps a journal of what it was told.
 
+mod client;
 mod disk;
 mod full_log;
+mod left;
+mod story;
 
-use ids::Ulid;
-use proto::{
-    builder::v1::{BuildOptions, StartBuildRequest},
-    catalog::v1::{BuildOutcome, CreateImageRequest},
-    editor::v1::{BuildSpec, ContextKind, ListRevisionsRequest, SaveSpecRequest},
-};
-use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
+use client::{Journal, client};
+use proto::catalog::v1::BuildOutcome;
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
 use std::{
-    collections::BTreeMap,
-    fs,
-    path::Path,
+    collections::BTreeSet,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
-use tests::{Platform, SERVICES, Shape, User, dump, reason};
-use tokio::time::sleep;
-use tonic::{Code, Status};
+use story::Stage;
+use tests::{Platform, SERVICES, Shape, User};
+use tokio::time::{Instant, sleep, timeout};
 
-const ROUNDS: usize = 20;
-/// How long a round lives before it is killed, at most.
-const LIFE: Duration = Duration::from_millis(1_200);
-/// How long a client waits before it repeats a call that got no answer.
-const REPEAT: Duration = Duration::from_millis(50);
+/// In each, every process is killed twice: at work, and while it starts again.
+const ROUNDS: usize = 10;
+/// How long everybody works before the next one is killed, at most.
+const LIFE_OF_ONE: Duration = Duration::from_secs(4);
+const LIFE_OF_MANY: Duration = Duration::from_millis(600);
+/// How long what was begun may take to its end once nobody is killed any more.
+const WITHIN: Duration = Duration::from_mins(1);
+/// The server that holds the log of the separate shape.
+const NATS: &str = "nats-server";
 
 #[tokio::test]
 async fn engine_nothing_acknowledged_is_lost_or_doubled_in_one_process() {
@@ -40,31 +41,20 @@ async fn engine_nothing_acknowledged_is_lost_or_doubled_in_five() {
     killed_again_and_again(Shape::Many).await.unwrap();
 }
 
-/// What a client was told.
-#[derive(Debug, Default)]
-struct Journal {
-    /// Saved revisions by image.
-    saves: BTreeMap<String, u32>,
-    /// Builds with their images.
-    builds: Vec<(String, String)>,
-}
-
 // covers E2, E4, E6, E18
 async fn killed_again_and_again(shape: Shape) -> anyhow::Result<()> {
     let seed: u64 = rand::random();
     eprintln!("seed {seed}");
     let mut chance = StdRng::seed_from_u64(seed);
-    let mut platform = Platform::start(shape).await?;
+    let temporary = tempfile::tempdir()?;
+    let mut platform = Platform::with(shape, &[("TMPDIR", &temporary.path().to_string_lossy())]).await?;
     let ada = platform.user("ada")?;
     let workspace = ada.workspace("vision").await?;
 
     let over = Arc::new(AtomicBool::new(false));
     let client = client(ada.clone(), workspace, over.clone(), chance.random());
     let killing = async {
-        for _ in 0..ROUNDS {
-            sleep(LIFE.mul_f64(chance.random())).await;
-            kill_one(&mut platform, &mut chance).await?;
-        }
+        kill_all_again_and_again(&mut platform, shape, &mut chance).await?;
         over.store(true, Ordering::SeqCst);
         anyhow::Ok(())
     };
@@ -73,7 +63,66 @@ async fn killed_again_and_again(shape: Shape) -> anyhow::Result<()> {
         !journal.builds.is_empty(),
         "nothing was acknowledged, so nothing was shown"
     );
+    timeout(WITHIN, nothing_is_lost_or_doubled(&ada, &journal)).await??;
 
+    let attempts_max = service::Config::defaults()?.builder.attempts_max;
+    let stories = story::stories(&platform.entries().await?, attempts_max)?;
+    let asked: BTreeSet<&String> = journal.builds.iter().map(|(_, build)| build).collect();
+    assert_eq!(
+        stories.keys().collect::<BTreeSet<_>>(),
+        asked,
+        "builds in the log, and acknowledged"
+    );
+    for (build, story) in &stories {
+        assert!(story.is_over(), "{build}: {story:?}");
+    }
+    let tried = stories.values().map(|story| story.attempts).sum::<u32>();
+    let lost = stories.values().filter(|story| story.stage == Stage::Lost).count();
+    eprintln!("{} builds, {tried} attempts, {lost} lost", stories.len());
+
+    left::nothing_beside_the_log(&mut platform).await?;
+    left::nothing_in_the_engine(&mut platform, &stories).await?;
+    assert_eq!(left::entries(temporary.path()), 0, "temporary files are left");
+    Ok(())
+}
+
+/// Some are killed at work, some when they begin to start, some when they almost have.
+async fn kill_all_again_and_again(platform: &mut Platform, shape: Shape, chance: &mut StdRng) -> anyhow::Result<()> {
+    let (mut targets, life) = match shape {
+        Shape::One => (vec!["cooper"], LIFE_OF_ONE),
+        Shape::Many => (
+            SERVICES.iter().map(|(name, _)| *name).chain([NATS]).collect(),
+            LIFE_OF_MANY,
+        ),
+    };
+    // As long as the last start took.
+    let mut start = life;
+    for _ in 0..ROUNDS {
+        targets.shuffle(chance);
+        for target in &targets {
+            sleep(life.mul_f64(chance.random())).await;
+            kill(platform, target).await?;
+            sleep(start.mul_f64(chance.random())).await;
+            kill(platform, target).await?;
+            let began = Instant::now();
+            platform.ready().await?;
+            start = began.elapsed();
+        }
+    }
+    Ok(())
+}
+
+/// It is started again at once.
+async fn kill(platform: &mut Platform, target: &str) -> anyhow::Result<()> {
+    if let Some(nats) = platform.nats().filter(|_| target == NATS) {
+        return nats.restart().await;
+    }
+    platform.kill(target);
+    platform.launch().await
+}
+
+/// What the client was told is what there is, and each build is finished or says why it is lost.
+async fn nothing_is_lost_or_doubled(ada: &User, journal: &Journal) -> anyhow::Result<()> {
     for (image, build) in &journal.builds {
         let ended = ada.until(image, build, |_| false).await?;
         let told = matches!(ended.outcome(), BuildOutcome::Succeeded)
@@ -86,141 +135,11 @@ async fn killed_again_and_again(shape: Shape) -> anyhow::Result<()> {
         );
     }
     for (image, saves) in &journal.saves {
-        let all = ListRevisionsRequest {
-            image: image.clone(),
-            page_size: 1_000,
-            ..ListRevisionsRequest::default()
-        };
-        let revisions = ada.editor().list_revisions(all).await?.into_inner().revisions;
+        let revisions = ada.revisions(image).await?.len();
         assert_eq!(
-            revisions.len(),
-            *saves as usize,
+            revisions, *saves as usize,
             "acknowledged saves of {image} and its revisions"
         );
-        let acknowledged = journal.builds.iter().filter(|(of, _)| of == image).count();
-        assert_eq!(ada.journal(image).await?.len(), acknowledged, "a build was doubled");
     }
-    leaves_nothing(&mut platform).await
-}
-
-/// One of the processes, and in the separate shape also the server that holds the log.
-async fn kill_one(platform: &mut Platform, chance: &mut StdRng) -> anyhow::Result<()> {
-    match SERVICES.get(chance.random_range(0..=SERVICES.len())) {
-        Some((service, _)) => platform.kill(service),
-        None => match platform.nats() {
-            Some(nats) => nats.restart().await?,
-            None => platform.kill("cooper"),
-        },
-    }
-    platform.go_on().await
-}
-
-/// Saves and builds until told to stop. A call without an answer is repeated with the same request id.
-async fn client(ada: User, workspace: String, over: Arc<AtomicBool>, seed: u64) -> anyhow::Result<Journal> {
-    let mut chance = StdRng::seed_from_u64(seed);
-    let mut journal = Journal::default();
-    let mut images = Vec::new();
-    for number in 0..3 {
-        let request = CreateImageRequest {
-            request_id: Ulid::from(chance.random::<u128>()).to_string(),
-            workspace: workspace.clone(),
-            name: format!("vision/tool-{number}"),
-            ..CreateImageRequest::default()
-        };
-        let created = insist(|| async { Ok(ada.images().create_image(request.clone()).await?.into_inner()) }).await?;
-        ada.saw(created.position);
-        images.push(created.id);
-    }
-    let mut count = 0_u32;
-    while !over.load(Ordering::SeqCst) {
-        let image = &images[chance.random_range(0..images.len())];
-        count += 1;
-        let spec = BuildSpec {
-            context_kind: ContextKind::LocalFolder.into(),
-            dockerfile: format!("FROM scratch\nCOPY Dockerfile /{count}\n# {image}\n"),
-            ..BuildSpec::default()
-        };
-        let save = SaveSpecRequest {
-            request_id: Ulid::from(chance.random::<u128>()).to_string(),
-            image: image.clone(),
-            spec: Some(spec),
-            ..SaveSpecRequest::default()
-        };
-        let saved = insist(|| async { Ok(ada.editor().save_spec(save.clone()).await?.into_inner()) }).await?;
-        ada.saw(saved.position);
-        *journal.saves.entry(image.clone()).or_default() += 1;
-
-        let start = StartBuildRequest {
-            request_id: Ulid::from(chance.random::<u128>()).to_string(),
-            image: image.clone(),
-            options: Some(BuildOptions::default()),
-            ..StartBuildRequest::default()
-        };
-        match insist(|| async { Ok(ada.builds().start_build(start.clone()).await?.into_inner()) }).await {
-            Ok(started) => {
-                ada.saw(started.position);
-                journal
-                    .builds
-                    .push((image.clone(), started.build.unwrap_or_default().id));
-            }
-            Err(refused) if reason(&refused) == "BUILD_RUNNING" => (),
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(journal)
-}
-
-/// Repeats a call until it has an answer.
-async fn insist<T, F: Future<Output = Result<T, Status>>>(call: impl Fn() -> F) -> Result<T, Status> {
-    loop {
-        let answer = tokio::time::timeout(Duration::from_secs(10), call()).await;
-        match answer {
-            Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(status))
-                if !matches!(
-                    status.code(),
-                    Code::Unavailable | Code::Unknown | Code::Internal | Code::Cancelled
-                ) =>
-            {
-                return Err(status);
-            }
-            Ok(Err(_)) | Err(_) => sleep(REPEAT).await,
-        }
-    }
-}
-
-/// The views equal a rebuild, and no temporary folder is left.
-async fn leaves_nothing(platform: &mut Platform) -> anyhow::Result<()> {
-    let folders = platform.data_folders();
-    let mut before = dumps(platform, &folders).await?;
-    loop {
-        platform.go_on().await?;
-        let after = dumps(platform, &folders).await?;
-        if after == before {
-            break;
-        }
-        before = after;
-    }
-    for folder in &folders {
-        assert_eq!(
-            fs::read_dir(folder.join("work")).map_or(0, Iterator::count),
-            0,
-            "temporary folders are left"
-        );
-        fs::remove_dir_all(folder.join("views"))?;
-    }
-    platform.go_on().await?;
-    let rebuilt = dumps(platform, &folders).await?;
-    assert_eq!(rebuilt, before, "a rebuilt view differs from the live one");
     Ok(())
-}
-
-async fn dumps(platform: &mut Platform, folders: &[std::path::PathBuf]) -> anyhow::Result<Vec<String>> {
-    platform.stop()?;
-    let mut dumps = Vec::new();
-    for folder in folders {
-        let views: &Path = &folder.join("views");
-        dumps.push(dump(views).await?);
-    }
-    Ok(dumps)
 }

@@ -1,6 +1,6 @@
 //! `cooper up` where its data is not as it should be: it says so with the figures, and what can go on does.
 
-use eventlog::{Append, Envelope, EventLog as _, Nats, NatsConfig, Position, StreamId};
+use eventlog::{Append, Envelope, EventLog as _, Nats, Position, StreamId};
 use prost::Message as _;
 use std::{
     collections::BTreeMap,
@@ -148,21 +148,11 @@ async fn an_event_that_this_build_does_not_know_stops_only_the_views_that_read_i
 
 /// Writes what a newer build would, as the service that owns the category.
 async fn from_the_future(platform: &Platform, category: &str, key: &str) -> Position {
-    let settings = fs::read_to_string(platform.data().join("nats/nats.conf")).unwrap();
-    let listen = settings.lines().find_map(|line| line.strip_prefix("listen: ")).unwrap();
     let account = eventlog::ACCOUNTS
         .iter()
         .find(|account| account.categories.contains(&category))
         .unwrap();
-    let password = platform.data().join(format!("keys/{}.password", account.name));
-    let config = NatsConfig {
-        url: format!("nats://{}", listen.trim_matches('"')),
-        user: account.name.to_owned(),
-        password: fs::read_to_string(password).unwrap(),
-        replicas: 1,
-        log_bytes_max: 0,
-        output_bytes_max: 0,
-    };
+    let config = platform.nats_config(account.name).unwrap();
     let log = Nats::connect(&config).await.unwrap().log().await.unwrap();
     let envelope = Envelope {
         schema: 1,

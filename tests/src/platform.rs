@@ -1,21 +1,24 @@
 //! The whole platform, as people run it: one process, or five behind a gateway.
 
-use crate::{Child, NatsServer, Port, User, child::program};
+mod log;
+mod parts;
+
+pub use parts::binary;
+
+use crate::{Child, NatsServer, Port, User};
 use anyhow::Context as _;
 use eventlog::Clock;
+use parts::{answers, gateway, registry, service};
 use service::auth::LocalKey;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::Command,
     time::Duration,
 };
 use tempfile::TempDir;
-use tokio::time::{Instant, sleep};
 
-const PATIENCE: Duration = Duration::from_secs(30);
-const STEP: Duration = Duration::from_millis(20);
 /// Each with the name of its place in the gateway's configuration.
 pub const SERVICES: [(&str, &str); 5] = [
     ("catalog", "CATALOG"),
@@ -92,15 +95,48 @@ impl Platform {
         self.settings.push((name.to_owned(), value.to_owned()));
     }
 
-    /// Starts whatever does not run, on the data of before.
+    /// Starts whatever does not run, on the data of before, and waits until all of it answers.
     pub async fn go_on(&mut self) -> anyhow::Result<()> {
+        self.launch().await?;
+        self.ready().await
+    }
+
+    /// Starts whatever does not run, and leaves the services to themselves while they start.
+    pub async fn launch(&mut self) -> anyhow::Result<()> {
         match &self.parts {
-            Parts::One(_) => self.start_one().await,
-            Parts::Many(_) => self.start_many().await,
+            Parts::One(_) => self.launch_one(),
+            Parts::Many(_) => self.launch_many().await,
         }
     }
 
-    async fn start_one(&mut self) -> anyhow::Result<()> {
+    /// Waits until everything that was started answers.
+    pub async fn ready(&mut self) -> anyhow::Result<()> {
+        let address = self.address();
+        match &mut self.parts {
+            Parts::One(child) => {
+                let running = child.as_ref().context("it was not started")?;
+                if let Err(error) = running.says("Cooperage is ready").await {
+                    // It may be started again, with other settings.
+                    *child = None;
+                    return Err(error);
+                }
+            }
+            Parts::Many(many) => {
+                for (port, _) in many.services.values() {
+                    answers(&port.address().to_string()).await?;
+                }
+                answers(&address).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn launch_one(&mut self) -> anyhow::Result<()> {
+        if let Parts::One(Some(child)) = &mut self.parts
+            && child.ended()?.is_none()
+        {
+            return Ok(());
+        }
         let mut command = Command::new(binary("cooper")?);
         command
             .arg("up")
@@ -109,13 +145,11 @@ impl Platform {
             .args(["--listen", &self.address()])
             .env("COOPERAGE_REGISTRY__HOST", self.registry_host());
         command.envs(self.settings.iter().cloned());
-        let child = Child::spawn("cooper up", &mut command)?;
-        child.says("Cooperage is ready").await?;
-        self.parts = Parts::One(Some(child));
+        self.parts = Parts::One(Some(Child::spawn("cooper up", &mut command)?));
         Ok(())
     }
 
-    async fn start_many(&mut self) -> anyhow::Result<()> {
+    async fn launch_many(&mut self) -> anyhow::Result<()> {
         let (settings, registry_host, address) = (self.of_services(), self.registry_host(), self.address());
         let (folder, data) = (self.folder.path().to_owned(), self.data());
         let Parts::Many(many) = &mut self.parts else {
@@ -125,22 +159,16 @@ impl Platform {
             many.registry = Some(registry(&folder, &registry_host, true).await?);
         }
         for (name, _) in SERVICES {
-            let place = many.services.entry(name);
-            let (port, child) = match place {
-                std::collections::btree_map::Entry::Occupied(occupied) => occupied.into_mut(),
-                std::collections::btree_map::Entry::Vacant(vacant) => vacant.insert((Port::pick()?, None)),
+            let (port, child) = match many.services.entry(name) {
+                Entry::Occupied(occupied) => occupied.into_mut(),
+                Entry::Vacant(vacant) => vacant.insert((Port::pick()?, None)),
             };
-            if child.is_some() {
-                continue;
+            if child.is_none() {
+                *child = Some(service(name, &data.join(name), port, &settings)?);
             }
-            *child = Some(service(name, &data.join(name), port, &settings)?);
-        }
-        for (port, _) in many.services.values() {
-            answers(&port.address().to_string()).await?;
         }
         if many.gateway.is_none() {
             many.gateway = Some(gateway(&folder, &address, &many.services)?);
-            answers(&address).await?;
         }
         Ok(())
     }
@@ -310,90 +338,4 @@ impl Drop for Platform {
             eprintln!("the engine was not cleaned: {error:#}");
         }
     }
-}
-
-fn service(name: &'static str, data: &Path, port: &Port, settings: &[(String, String)]) -> anyhow::Result<Child> {
-    let mut command = Command::new(binary(name)?);
-    command
-        .env("COOPERAGE_LISTEN", port.address().to_string())
-        .env("COOPERAGE_DATA", data)
-        .envs(settings.iter().cloned());
-    Child::spawn(name, &mut command)
-}
-
-async fn registry(folder: &Path, host: &str, takes_pushes: bool) -> anyhow::Result<Child> {
-    let config = folder.join("registry.yml");
-    let store = folder.join("registry");
-    fs::write(
-        &config,
-        format!(
-            "version: 0.1\nlog:\n  level: info\nstorage:\n  filesystem:\n    rootdirectory: {}\n  delete:\n    \
-             enabled: true\n  maintenance:\n    readonly:\n      enabled: {}\nhttp:\n  addr: {host}\n",
-            store.display(),
-            !takes_pushes
-        ),
-    )?;
-    let child = Child::spawn(
-        "docker-registry",
-        Command::new(program("docker-registry")).arg("serve").arg(&config),
-    )?;
-    child.says("listening on").await?;
-    Ok(child)
-}
-
-fn gateway(
-    folder: &Path,
-    listen: &str,
-    services: &BTreeMap<&'static str, (Port, Option<Child>)>,
-) -> anyhow::Result<Child> {
-    let home = folder.join("gateway");
-    fs::create_dir_all(&home)?;
-    let template = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/gateway.conf"))?;
-    let with_services = SERVICES.iter().fold(template, |text, (name, place)| {
-        let address = services.get(name).map(|(port, _)| port.address().to_string());
-        text.replace(&format!("${{{place}}}"), &address.unwrap_or_default())
-    });
-    // Nobody is asked for addresses.
-    let whole = with_services
-        .replace("${LISTEN}", listen)
-        .replace("${RESOLVER}", "127.0.0.1");
-    fs::write(home.join("gateway.conf"), whole)?;
-    let mut command = Command::new(program("nginx"));
-    command
-        .arg("-p")
-        .arg(&home)
-        .args(["-c", "gateway.conf", "-e", "stderr"]);
-    Ok(Child::spawn("nginx", &mut command)?.asked_to_end())
-}
-
-/// Waits until a gRPC server answers: it does so once its views are there.
-async fn answers(address: &str) -> anyhow::Result<()> {
-    let patience = Instant::now() + PATIENCE;
-    loop {
-        let asked = async {
-            let channel = tonic::transport::Channel::from_shared(format!("http://{address}"))?
-                .connect()
-                .await?;
-            let mut health = tonic_health::pb::health_client::HealthClient::new(channel);
-            health.check(tonic_health::pb::HealthCheckRequest::default()).await?;
-            anyhow::Ok(())
-        };
-        match asked.await {
-            Err(_) if Instant::now() < patience => sleep(STEP).await,
-            asked => return asked.with_context(|| format!("nothing answers at {address}")),
-        }
-    }
-}
-
-/// A program of this workspace, built beside the tests.
-pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
-    let tests = std::env::current_exe()?;
-    let folder = tests.parent().and_then(Path::parent).context("the tests lie nowhere")?;
-    let binary = folder.join(name);
-    anyhow::ensure!(
-        binary.exists(),
-        "{} is not built: cargo build --workspace --bins",
-        binary.display()
-    );
-    Ok(binary)
 }

@@ -1,8 +1,6 @@
 //! Two builders on one log and one engine: both work, and nothing is built twice when one of them falls silent.
 
 use super::platform;
-use eventlog::{EventLog as _, Nats, Position};
-use futures::TryStreamExt as _;
 use nix::sys::signal::Signal;
 use proto::{
     builder::v1::{Build, BuildPhase, GetQueueRequest, StreamLogRequest},
@@ -94,18 +92,11 @@ impl Pair {
     }
 
     /// What the log says of an image's builds.
-    async fn events(&mut self, image: &str) -> anyhow::Result<Vec<BuildsEvent>> {
-        let server = self.platform.nats().map(|server| server.config("catalog"));
-        let log = Nats::connect(&server.unwrap()?).await?.log().await?;
-        let head = log.head().await?;
-        let mut entries = log.follow(Position(0)).await?;
+    async fn events(&self, image: &str) -> anyhow::Result<Vec<BuildsEvent>> {
         let mut events = Vec::new();
-        while let Some(entry) = entries.try_next().await? {
+        for entry in self.platform.entries().await? {
             if (entry.stream.category.as_str(), entry.stream.key.as_str()) == ("builds", image) {
                 events.extend(entry.events::<BuildsEvent>()?);
-            }
-            if entry.position >= head {
-                break;
             }
         }
         Ok(events)

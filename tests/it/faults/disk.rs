@@ -185,7 +185,7 @@ async fn engine_a_disk_that_fills_up_and_is_freed_loses_nothing_and_needs_no_hel
     );
     tests::pull(&ada.resolve(&image).await?).await?;
     told.is_true(&ada, &image, 2).await?;
-    super::leaves_nothing(&mut platform).await
+    super::left::nothing_beside_the_log(&mut platform).await
 }
 
 // covers E2, E6
