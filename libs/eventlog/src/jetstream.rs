@@ -32,6 +32,9 @@ const APPEND_TIMEOUT: Duration = Duration::from_secs(8);
 const RETRY_DELAY: Duration = Duration::from_millis(50);
 /// A server takes 50 open batches per stream, and drops the rest.
 const OPEN_BATCHES: usize = 40;
+/// Entries on their way to one who reads from far back, and their bytes.
+const FETCH: usize = 20_000;
+const FETCH_BYTES: usize = 32 << 20;
 /// How old the knowledge of the log's size may be.
 const USAGE_AGE: Duration = Duration::from_secs(1);
 
@@ -214,7 +217,8 @@ impl EventLog for JetStreamLog {
             let consumer = self.stream.create_consumer(config).await?;
             let messages = consumer
                 .stream()
-                .max_messages_per_batch(1_000)
+                .max_messages_per_batch(FETCH)
+                .max_bytes_per_batch(FETCH_BYTES)
                 .heartbeat(HEARTBEAT)
                 .expires(HEARTBEAT * 10)
                 .messages()

@@ -15,10 +15,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// At most this many entries in one transaction.
-pub(super) const BATCH: usize = 1_000;
+/// At most this many entries in one transaction. A view that grows back touches the same pages again and again, so with
+/// a tenth of it that takes twice as long.
+pub(super) const BATCH: usize = 10_000;
 /// Batches that wait for a slow view.
-const QUEUE: usize = 4;
+const QUEUE: usize = 2;
 /// A transaction costs as much as hundreds of rows, so entries that come at a quick pace share one: the quicker they
 /// come, the more.
 const PACE: Duration = Duration::from_millis(3);
