@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What a client was told.
 #[derive(Debug, Default)]
 pub(super) struct Journal {
-    pub(super) images: Vec<String>,
+    images: Vec<String>,
     /// Saved revisions by image.
     pub(super) saves: BTreeMap<String, u32>,
     /// Builds with their images.
