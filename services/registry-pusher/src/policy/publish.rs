@@ -32,6 +32,8 @@ const RETRY_DELAY: Duration = Duration::from_secs(1);
 const PROGRESS: Duration = Duration::from_secs(2);
 /// How long a push that is called off may go on, to get to an end that is known.
 const STOP_GRACE: Duration = Duration::from_secs(1);
+/// How long after that a manifest may still arrive.
+const LATE: Duration = Duration::from_secs(5);
 /// In case a change of the view went by unnoticed.
 const EVERY: Duration = Duration::from_secs(15);
 
@@ -142,7 +144,13 @@ impl Publication<'_> {
         };
         match self.push(target, &mut journal, &stop).await {
             Ok(content) => self.commit(target, content, journal).await,
-            Err(Trouble::Stopped) => self.abort(target, journal).await,
+            Err(Trouble::Stopped) => {
+                self.abort(target, journal).await?;
+                // What the engine had sent by then may have arrived only now.
+                sleep(LATE).await;
+                self.withdraw(target).await;
+                Ok(())
+            }
             Err(trouble) => self.refuse(target, &trouble, journal).await,
         }
     }
