@@ -9,7 +9,7 @@ use crate::{
     view::{self, Row, Stage},
 };
 use access::{Located, Right};
-use eventlog::{Output, View, Writer};
+use eventlog::{Output, StreamId, View, Writer};
 use futures::stream::BoxStream;
 use ids::{BuildId, ImageId, Ulid};
 use proto::{
@@ -108,7 +108,7 @@ impl Api {
             return Err(invalid("options.tags", format!("`{tag}` is not a tag")).into());
         }
         let current = self.current_revision(&image, request.expected_revision).await?;
-        let newest = view::newest(&self.view, &image).await?;
+        let newest = self.newest(&located).await?;
         let queue = BuildsCommand::Queue {
             build,
             workspace: located.workspace,
@@ -137,11 +137,24 @@ impl Api {
         })
     }
 
-    /// The one to build. Who saw a newer one than this view has was told by a view that is ahead of it, so the log
-    /// decides whether there is one.
+    /// The newest build. Its push may be retried in the log already, and then it is under way.
+    async fn newest(&self, located: &Located) -> Result<Option<Row>, Failure> {
+        let image = located.image.to_string();
+        let newest = view::newest(&self.view, &image).await?;
+        if !newest.as_ref().is_some_and(|row| row.retryable) {
+            return Ok(newest);
+        }
+        let published = StreamId::new("repository", located.image);
+        let version = self.world.log.version(&published).await?;
+        self.world.reach(&self.view, version).await?;
+        Ok(view::newest(&self.view, &image).await?)
+    }
+
+    /// The one to build. Who saw a newer one than this view has, or any while it has none, was told so by somebody who
+    /// is ahead of it: the log decides whether there is one.
     async fn current_revision(&self, image: &str, expected: Option<u32>) -> Result<u32, Failure> {
         let mut saved = view::revision(&self.view, image, None).await?;
-        if expected > saved.as_ref().map(|(current, _)| *current) {
+        if saved.is_none() || expected > saved.as_ref().map(|(current, _)| *current) {
             let head = self.world.log.head().await?;
             self.world.reach(&self.view, head).await?;
             saved = view::revision(&self.view, image, None).await?;

@@ -69,7 +69,7 @@ pub(crate) struct Row {
     commit: String,
     digest: String,
     repository: String,
-    retryable: bool,
+    pub(crate) retryable: bool,
     failed_phase: i32,
     engine_version: String,
     /// A list of builds goes without.
