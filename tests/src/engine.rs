@@ -10,7 +10,7 @@ use bollard::{
     },
 };
 use futures::TryStreamExt as _;
-use std::{collections::BTreeMap, fs, io::Read as _, time::Duration};
+use std::{collections::BTreeMap, env, fs, io::Read as _, time::Duration};
 use tokio::time::sleep;
 
 /// A statically linked shell with the usual commands; made once, and kept, as base images are.
@@ -31,6 +31,9 @@ pub async fn engine() -> anyhow::Result<Docker> {
 /// [`BUSYBOX`], in the engine.
 pub async fn busybox() -> anyhow::Result<&'static str> {
     let docker = engine().await?;
+    // Tests are processes: one of them makes it, and the others wait. It ends with the file.
+    let making = fs::File::create(env::temp_dir().join("cooperage-test-busybox.lock"))?;
+    making.lock()?;
     if docker.inspect_image(BUSYBOX).await.is_ok() {
         return Ok(BUSYBOX);
     }
