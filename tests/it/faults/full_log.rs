@@ -44,7 +44,12 @@ async fn history(user: &User, image: &str) -> Result<Vec<String>, Status> {
 #[tokio::test]
 async fn engine_what_was_begun_ends_on_a_full_log_that_takes_nothing_new() -> anyhow::Result<()> {
     busybox().await?;
-    let platform = Platform::with(Shape::Many, &[("COOPERAGE_NATS__LOG_BYTES_MAX", LIMIT)]).await?;
+    let settings = [
+        ("COOPERAGE_NATS__LOG_BYTES_MAX", LIMIT),
+        // The builder stands still below, however long that takes here, and is not given up for it.
+        ("COOPERAGE_BUILDER__LEASE_SECONDS", "600"),
+    ];
+    let platform = Platform::with(Shape::Many, &settings).await?;
     let ada = platform.user("ada")?;
     let workspace = ada.workspace("vision").await?;
     let [tool, other, filler] = ["vision/tool", "vision/other", "vision/filler"];
