@@ -28,6 +28,9 @@ pub enum EngineError {
         #[source]
         source: Option<Error>,
     },
+    /// It has one record for equal images, and loses a new one when an old one is removed in the same moment.
+    #[error("the engine removed an image with the same content while it wrote this one; build again")]
+    Removed,
     /// A call that makes no sense to the engine.
     #[error("the engine refused: {message}")]
     Refused { status: u16, message: String },
@@ -66,6 +69,8 @@ impl EngineError {
     fn from_message(message: &str) -> Self {
         if message.contains("no space left on device") {
             Self::OutOfDisk
+        } else if message.contains("failed to get digest sha256:") && message.contains("/imagedb/") {
+            Self::Removed
         } else {
             Self::Failed(clean(message))
         }
@@ -117,6 +122,13 @@ fn base_image(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_engine_lost_of_its_own_is_not_the_users_error() {
+        let message = "failed to get digest sha256:b22f: open /var/lib/docker/image/overlay2/imagedb/content/sha256/b22f: \
+                       no such file or directory";
+        assert!(matches!(EngineError::from_message(message), EngineError::Removed));
+    }
 
     #[test]
     fn a_message_loses_the_layers_that_it_passed() {

@@ -63,7 +63,8 @@ impl Builder {
         let needed: BTreeSet<String> = view::needed_artifacts(&self.view).await?;
         for artifact in artifacts {
             let attempt = artifact.rsplit_once(':').map(|(_, tag)| tag).unwrap_or_default();
-            if !needed.contains(attempt) && view::is_known_attempt(&self.view, attempt).await? {
+            let build = attempt.split('-').next().unwrap_or_default();
+            if !needed.contains(build) && view::is_known_attempt(&self.view, attempt).await? {
                 // One that is in use now goes at the next pass, and keeps no other.
                 if let Err(error) = engine.remove(&artifact).await {
                     tracing::debug!(

@@ -120,7 +120,9 @@ impl Attempt<'_> {
 
 pub(super) fn failed(error: &EngineError) -> Ended {
     match error {
-        EngineError::Unreachable { .. } | EngineError::Lost { .. } => Ended::Lost(error.to_string()),
+        EngineError::Unreachable { .. } | EngineError::Lost { .. } | EngineError::Removed => {
+            Ended::Lost(error.to_string())
+        }
         // Whatever is wrong with files was found when they came. What can't be read now is ours to mend.
         EngineError::Context(cause) => {
             tracing::warn!(

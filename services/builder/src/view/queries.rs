@@ -107,14 +107,14 @@ pub(crate) async fn deleted_images(view: &View) -> anyhow::Result<BTreeSet<Strin
     Ok(deleted.into_iter().collect())
 }
 
-/// The attempts whose images are needed, as the tags of the artifacts have them: those under way, of any worker, and
-/// those with a publication that is open or may be opened again.
+/// The builds whose images are needed, as the tags of the artifacts have them: those under way, of any worker, and those
+/// with a publication that is open or may be opened again. Earlier attempts of theirs count, too: their images have the
+/// same content, and an engine that removes one may lose the other.
 pub(crate) async fn needed_artifacts(view: &View) -> anyhow::Result<BTreeSet<String>> {
     let rows: Vec<String> = sqlx::query_scalar("SELECT row FROM build WHERE stage IN (2, 3) OR row->>'retryable'")
         .fetch_all(view.rows())
         .await?;
-    let tag = |row: &Row| format!("{}-{}", tag_of(&row.id), row.attempt);
-    Ok(parse(&rows)?.iter().map(tag).collect())
+    Ok(parse(&rows)?.iter().map(|row| tag_of(&row.id)).collect())
 }
 
 /// Whether an artifact's tag is of a build that this log knows: engines are shared with other installations.
