@@ -16,6 +16,7 @@ use proto::{
 };
 use serde_json::json;
 use std::{
+    process::Command,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -37,6 +38,8 @@ pub(crate) async fn visible(bench: &Bench) -> anyhow::Result<Vec<Line>> {
     let data = log::copy(bench, ENTRIES).await?;
     let platform = Platform::start(&bench.programs, data.path()).await?;
     let writer = Arc::new(log::connect(&platform, data.path(), "catalog").await?.log().await?);
+    // The copy and the views that grew back are not on the disk yet: the first entry that is would wait for them all.
+    ensure!(Command::new("sync").status()?.success(), "the disk is not in order");
     let stop = CancellationToken::new();
     let mut poller = JoinSet::new();
     poller.spawn(poll(platform.client().await?.images, stop.clone()));
