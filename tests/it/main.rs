@@ -1,6 +1,7 @@
 //! What the system does, seen from outside and on the real parts.
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
+mod access;
 mod build;
 mod catalog;
 mod editor;

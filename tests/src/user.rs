@@ -7,7 +7,7 @@ use proto::{
         WatchBuildRequest, build_service_client::BuildServiceClient,
     },
     catalog::v1::{
-        CreateImageRequest, CreateWorkspaceRequest, GetImageRequest, Image,
+        CreateImageRequest, CreateWorkspaceRequest, GetImageRequest, Image, access_service_client::AccessServiceClient,
         history_service_client::HistoryServiceClient, image_service_client::ImageServiceClient,
         workspace_service_client::WorkspaceServiceClient,
     },
@@ -126,12 +126,21 @@ impl User {
         InterceptedService::new(self.channel.clone(), self.stamp.clone())
     }
 
+    /// For calls of any name.
+    pub fn any(&self) -> tonic::client::Grpc<Port> {
+        tonic::client::Grpc::new(self.port())
+    }
+
     pub fn workspaces(&self) -> WorkspaceServiceClient<Port> {
         WorkspaceServiceClient::new(self.port())
     }
 
     pub fn images(&self) -> ImageServiceClient<Port> {
         ImageServiceClient::new(self.port())
+    }
+
+    pub fn access(&self) -> AccessServiceClient<Port> {
+        AccessServiceClient::new(self.port())
     }
 
     pub fn history(&self) -> HistoryServiceClient<Port> {

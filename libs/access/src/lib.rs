@@ -2,9 +2,11 @@
 //!
 //! What one may not see looks exactly like what does not exist.
 
+mod grantee;
 mod name;
 mod projection;
 
+pub use grantee::{Grantee, NoGrantee};
 pub use name::{MalformedName, Name, is_tag};
 pub use projection::AccessProjection;
 pub use proto::catalog::v1::{Right, Role};
@@ -17,6 +19,14 @@ use std::{
     num::NonZeroUsize,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
+
+/// Grants that reach the user ?1.
+macro_rules! to_user {
+    () => {
+        "(grantee IN ('everyone', 'user:' || ?1)
+          OR grantee IN (SELECT 'workspace:' || workspace FROM member WHERE user = ?1))"
+    };
+}
 
 /// Images that were found are remembered, because a query costs two thread hops.
 const FOUND: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
@@ -42,8 +52,10 @@ pub enum Denied {
     OwnerOnly,
     #[error("you may see this image but not change it, ask for write access")]
     NeedsWrite,
-    #[error("you may change this image but not share it, ask for manage access")]
+    #[error("you may not share this image, ask for manage access")]
     NeedsManage,
+    #[error("only an administrator of the platform may do this")]
+    AdminOnly,
     /// Nobody knows who may do what by now.
     #[error(transparent)]
     Behind(#[from] Behind),
@@ -84,6 +96,62 @@ struct ImageRow {
     primary_tag: String,
     deleted: bool,
     role: Option<i32>,
+    granted: Option<i32>,
+}
+
+/// What a caller may see of everything.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Visible {
+    /// Whatever there is, because an administrator calls.
+    all: bool,
+    /// What the caller may do with the images of its workspaces.
+    workspaces: BTreeMap<String, Right>,
+    /// What it may do with images of other workspaces, that are shared with it.
+    shared: BTreeMap<String, Right>,
+    /// What it may do with images of its workspaces beside what a member may.
+    beside: BTreeMap<String, Right>,
+}
+
+impl Visible {
+    /// Of the workspaces only this one, which the caller may see.
+    #[must_use]
+    pub fn within(mut self, workspace: &str) -> Self {
+        let right = self.workspaces.get(workspace).copied().unwrap_or(Right::Read);
+        self.all = false;
+        self.workspaces = BTreeMap::from([(workspace.to_owned(), right)]);
+        self
+    }
+
+    #[must_use]
+    pub fn without_shared(mut self) -> Self {
+        self.shared.clear();
+        self
+    }
+
+    #[must_use]
+    pub fn only_shared(mut self) -> Self {
+        self.all = false;
+        self.workspaces.clear();
+        self
+    }
+
+    /// The most that the caller may do with an image.
+    pub fn right(&self, workspace: &str, image: &str) -> Option<Right> {
+        let least = self.all.then_some(Right::Read);
+        let member = self.workspaces.get(workspace).copied();
+        let granted = self.shared.get(image).or_else(|| self.beside.get(image)).copied();
+        [least, member, granted].into_iter().flatten().max()
+    }
+
+    /// `None`: all of them.
+    pub fn workspaces(&self) -> Option<impl Iterator<Item = &str>> {
+        (!self.all).then(|| self.workspaces.keys().map(String::as_str))
+    }
+
+    /// Images of other workspaces.
+    pub fn shared(&self) -> impl Iterator<Item = &str> {
+        self.shared.keys().map(String::as_str)
+    }
 }
 
 impl Access {
@@ -124,7 +192,9 @@ impl Access {
     pub async fn any_image(&self, caller: &Caller, reference: &str) -> Result<Located, Denied> {
         self.view.goes_on()?;
         let row = self.row(&caller.user, reference).await?;
-        let right = right_of(row.role, caller.admin).ok_or(Denied::NoSuchImage)?;
+        // Grants end with the image.
+        let granted = row.granted.filter(|_| !row.deleted);
+        let right = right_of(row.role, granted, caller.admin).ok_or(Denied::NoSuchImage)?;
         let (Ok(image), Ok(workspace)) = (row.id.parse(), row.workspace.parse()) else {
             return Err(Denied::NoSuchImage);
         };
@@ -175,9 +245,11 @@ impl Access {
             _ => return Err(Denied::NoSuchImage),
         };
         let row: Option<ImageRow> = sqlx::query_as(sqlx::AssertSqlSafe(format!(
-            "SELECT image.*, member.role FROM image
-             LEFT JOIN member ON member.workspace = image.workspace AND member.user = ?1
-             WHERE {condition} ORDER BY image.deleted, image.position DESC LIMIT 1"
+            "SELECT image.*, member.role,
+                 (SELECT max(right) FROM access WHERE access.image = image.id AND {}) AS granted
+             FROM image LEFT JOIN member ON member.workspace = image.workspace AND member.user = ?1
+             WHERE {condition} ORDER BY image.deleted, image.position DESC LIMIT 1",
+            to_user!()
         )))
         .bind(user)
         .bind(first)
@@ -236,38 +308,55 @@ impl Access {
         Ok(role == Some(Role::Owner as i32))
     }
 
-    /// What a user may do with the images of each workspace that it is a member of.
-    pub async fn rights(&self, caller: &Caller) -> Result<BTreeMap<String, Right>, Denied> {
+    /// What the caller may see, and what it may do with it.
+    pub async fn visible(&self, caller: &Caller) -> Result<Visible, Denied> {
         self.view.goes_on()?;
-        let roles: Vec<(String, Option<i32>)> = sqlx::query_as("SELECT workspace, role FROM member WHERE user = ?")
+        let roles: Vec<(String, i32)> = sqlx::query_as("SELECT workspace, role FROM member WHERE user = ?")
             .bind(&caller.user)
             .fetch_all(self.view.rows())
             .await?;
-        let right = |(workspace, role)| Some((workspace, right_of(role, caller.admin)?));
-        Ok(roles.into_iter().filter_map(right).collect())
-    }
-
-    /// The workspaces whose images the caller may see. `None`: all of them.
-    pub async fn visible_workspaces(&self, caller: &Caller) -> Result<Option<Vec<String>>, Denied> {
-        self.view.goes_on()?;
-        if caller.admin {
-            return Ok(None);
+        let grants: Vec<(String, String, i32)> = sqlx::query_as(concat!(
+            "SELECT image.id, image.workspace, max(right) FROM access JOIN image ON image.id = access.image WHERE ",
+            to_user!(),
+            " GROUP BY image.id"
+        ))
+        .bind(&caller.user)
+        .fetch_all(self.view.rows())
+        .await?;
+        let mut visible = Visible {
+            all: caller.admin,
+            ..Visible::default()
+        };
+        for (workspace, role) in roles {
+            if let Some(right) = right_of(Some(role), None, false) {
+                visible.workspaces.insert(workspace, right);
+            }
         }
-        let workspaces = sqlx::query_scalar("SELECT workspace FROM member WHERE user = ? ORDER BY workspace")
-            .bind(&caller.user)
-            .fetch_all(self.view.rows())
-            .await?;
-        Ok(Some(workspaces))
+        for (image, workspace, granted) in grants {
+            if let Some(right) = right_of(None, Some(granted), false) {
+                let is_home = visible.workspaces.contains_key(&workspace);
+                let images = if is_home {
+                    &mut visible.beside
+                } else {
+                    &mut visible.shared
+                };
+                images.insert(image, right);
+            }
+        }
+        Ok(visible)
     }
 }
 
-/// The table of rights: a participant reads and writes, an owner does everything, an administrator reads.
-fn right_of(role: Option<i32>, admin: bool) -> Option<Right> {
-    match role.and_then(|role| Role::try_from(role).ok()) {
+/// The table of rights: a participant reads and writes, an owner does everything, an administrator reads, and who was
+/// granted a right has it.
+fn right_of(role: Option<i32>, granted: Option<i32>, admin: bool) -> Option<Right> {
+    let member = match role.and_then(|role| Role::try_from(role).ok()) {
         Some(Role::Owner) => Some(Right::Owner),
         Some(Role::Participant) => Some(Right::Write),
         Some(Role::Unspecified) | None => admin.then_some(Right::Read),
-    }
+    };
+    let granted = granted.and_then(|right| Right::try_from(right).ok());
+    member.max(granted)
 }
 
 fn demand(located: &Located, needed: Right) -> Result<(), Denied> {
@@ -288,8 +377,13 @@ mod tests {
     // covers R8
     #[test]
     fn an_administrator_sees_everything_and_builds_nothing() {
-        assert_eq!(right_of(None, true), Some(Right::Read));
-        assert_eq!(right_of(Some(Role::Participant as i32), true), Some(Right::Write));
-        assert_eq!(right_of(None, false), None);
+        let participant = Some(Role::Participant as i32);
+        assert_eq!(right_of(None, None, true), Some(Right::Read));
+        assert_eq!(right_of(participant, None, true), Some(Right::Write));
+        assert_eq!(right_of(None, None, false), None);
+        let (read, manage) = (Some(Right::Read as i32), Some(Right::Manage as i32));
+        assert_eq!(right_of(participant, read, false), Some(Right::Write));
+        assert_eq!(right_of(participant, manage, false), Some(Right::Manage));
+        assert_eq!(right_of(None, manage, true), Some(Right::Manage));
     }
 }

@@ -1,8 +1,9 @@
-//! What the log says of workspaces, members and images, in three tables.
+//! What the log says of workspaces, members, images and whom they are shared with, in four tables.
 
+use crate::Grantee;
 use async_trait::async_trait;
 use eventlog::{Entry, Projection, ViewError};
-use proto::events::{ImageEvent, WorkspaceEvent};
+use proto::events::{AccessEvent, ImageEvent, WorkspaceEvent};
 use serde::Serialize;
 use sqlx::SqliteConnection;
 
@@ -17,6 +18,9 @@ const SCHEMA: &str = "
     CREATE TABLE image (id TEXT PRIMARY KEY, workspace TEXT NOT NULL, registry TEXT NOT NULL, path TEXT NOT NULL,
         primary_tag TEXT NOT NULL, deleted INTEGER NOT NULL, position INTEGER NOT NULL);
     CREATE INDEX image_name ON image (path, registry);
+    CREATE TABLE access (image TEXT NOT NULL, grantee TEXT NOT NULL, right INTEGER NOT NULL,
+        PRIMARY KEY (image, grantee)) WITHOUT ROWID;
+    CREATE INDEX access_grantee ON access (grantee);
 ";
 
 /// A new image: most of what there is, so these are written many at a time.
@@ -41,7 +45,7 @@ impl Projection for AccessProjection {
     }
 
     fn reads(&self) -> &'static [&'static str] {
-        &["workspace", "image"]
+        &["workspace", "image", "access"]
     }
 
     fn ignores(&self, entry: &Entry) -> bool {
@@ -73,6 +77,12 @@ impl Projection for AccessProjection {
                             insert(view, &mut created).await?;
                             image(view, &entry.stream.key, event).await?;
                         }
+                    }
+                }
+                "access" => {
+                    insert(view, &mut created).await?;
+                    for event in entry.events()? {
+                        access(view, &entry.stream.key, event).await?;
                     }
                 }
                 _ => (),
@@ -108,8 +118,33 @@ async fn image(view: &mut SqliteConnection, id: &str, event: ImageEvent) -> Resu
                 .bind(to.primary_tag)
                 .bind(id)
         }
-        ImageEvent::Deleted(_) => sqlx::query("UPDATE image SET deleted = 1 WHERE id = ?").bind(id),
+        // Grants end with the image.
+        ImageEvent::Deleted(_) => {
+            sqlx::query("DELETE FROM access WHERE image = ?1; UPDATE image SET deleted = 1 WHERE id = ?1").bind(id)
+        }
     }
+    .execute(view)
+    .await?;
+    Ok(())
+}
+
+async fn access(view: &mut SqliteConnection, image: &str, event: AccessEvent) -> Result<(), ViewError> {
+    let (grantee, right) = match &event {
+        AccessEvent::Granted(event) => (&event.grantee, event.right),
+        AccessEvent::Revoked(event) => (&event.grantee, 0),
+    };
+    // One that nobody is, is nobody's right.
+    let Ok(grantee) = Grantee::try_from(grantee.as_ref()) else {
+        return Ok(());
+    };
+    // What is granted after the image's end is void.
+    sqlx::query(
+        "DELETE FROM access WHERE image = ?1 AND grantee = ?2;
+         INSERT INTO access SELECT ?1, ?2, ?3 FROM image WHERE id = ?1 AND deleted = 0 AND ?3 > 0",
+    )
+    .bind(image)
+    .bind(grantee.to_string())
+    .bind(right)
     .execute(view)
     .await?;
     Ok(())

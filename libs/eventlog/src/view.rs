@@ -11,7 +11,7 @@ mod write;
 pub(crate) use file::read_stream;
 pub use insert::{Values, insert};
 
-use crate::{Entry, LogError, Position};
+use crate::{Entry, LogError, Position, StreamId};
 use async_trait::async_trait;
 use sqlx::{SqliteConnection, SqlitePool};
 use std::{
@@ -125,6 +125,11 @@ impl View {
     /// An entry that it keeps.
     pub async fn entry(&self, position: Position) -> Result<Entry, ViewError> {
         file::read_entry(&self.rows, position).await
+    }
+
+    /// The entries of a stream that it keeps.
+    pub async fn stream(&self, stream: &StreamId) -> Result<Vec<Entry>, ViewError> {
+        read_stream(&self.rows, stream, Position::default()).await
     }
 
     pub fn state(&self) -> ViewState {
@@ -283,7 +288,7 @@ impl Views {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Append, Envelope, EventLog as _, MemoryLog, StreamId};
+    use crate::{Append, Envelope, EventLog as _, MemoryLog};
     use futures::{FutureExt as _, future::join_all};
     use tokio_util::sync::CancellationToken;
 

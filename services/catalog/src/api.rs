@@ -1,10 +1,12 @@
 //! The calls of the catalog: a request becomes a command, a refusal a status.
 
+mod access;
 mod history;
 mod image;
 mod watch;
 mod workspace;
 
+pub(crate) use access::AccessApi;
 pub(crate) use history::HistoryApi;
 pub(crate) use image::ImageApi;
 pub(crate) use workspace::WorkspaceApi;

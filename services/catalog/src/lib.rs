@@ -1,6 +1,6 @@
 //! Which workspaces and images exist, who holds which name, how each tile stands, and what happened to it.
 //!
-//! It owns the streams `workspace.<id>`, `image.<id>` and `name.<key>`. Status and history are projections of
+//! It owns the streams `workspace.<id>`, `image.<id>`, `name.<key>` and `access.<image>`. Status and history are projections of
 //! everybody's entries: nobody writes them.
 
 mod api;
@@ -8,11 +8,11 @@ mod domain;
 mod policy;
 mod view;
 
-use api::{HistoryApi, ImageApi, WorkspaceApi};
+use api::{AccessApi, HistoryApi, ImageApi, WorkspaceApi};
 use eventlog::Writer;
 use proto::catalog::v1::{
-    history_service_server::HistoryServiceServer, image_service_server::ImageServiceServer,
-    workspace_service_server::WorkspaceServiceServer,
+    access_service_server::AccessServiceServer, history_service_server::HistoryServiceServer,
+    image_service_server::ImageServiceServer, workspace_service_server::WorkspaceServiceServer,
 };
 use service::{Process, Service, World};
 
@@ -23,10 +23,12 @@ pub fn start(world: &World, process: Process) -> Process {
     let writer = Writer::new(world.log.clone(), view.clone(), world.clock.clone());
     let images = ImageApi::new(world, &view, &writer);
     let workspaces = WorkspaceApi::new(world, &view, &writer);
+    let access = AccessApi::new(world, &view, &writer);
     let history = HistoryApi::new(world, &view);
     process
         .serving(&view, ImageServiceServer::new(images))
         .serving(&view, WorkspaceServiceServer::new(workspaces))
+        .serving(&view, AccessServiceServer::new(access))
         .serving(&view, HistoryServiceServer::new(history))
         .running(
             "free released names",

@@ -3,10 +3,12 @@
 //! A batch loads the tiles that it touches, folds them in memory, and writes them back with one statement.
 
 mod history;
+mod kept;
 mod queries;
 mod tile;
 
 pub(crate) use history::{HistoryRow, image_history};
+pub(crate) use kept::{AsOf, fold, stream};
 pub(crate) use queries::{Filter, NameState, name_state, released_names, tile, tiles, tiles_after, workspaces};
 pub(crate) use tile::Tile;
 
@@ -46,7 +48,7 @@ const SCHEMA: &str = "
 ";
 
 /// Whatever changes a tile.
-pub(crate) const READS: &[&str] = &["workspace", "image", "name", "spec", "builds", "repository"];
+pub(crate) const READS: &[&str] = &["workspace", "image", "name", "access", "spec", "builds", "repository"];
 
 #[async_trait]
 impl Projection for CatalogProjection {
@@ -63,7 +65,7 @@ impl Projection for CatalogProjection {
     }
 
     fn keeps(&self) -> &'static [&'static str] {
-        &["workspace", "image", "name"]
+        &["workspace", "image", "name", "access"]
     }
 
     async fn apply(&self, view: &mut SqliteConnection, batch: &[Entry]) -> Result<(), ViewError> {
@@ -132,7 +134,7 @@ impl Projection for CatalogProjection {
 async fn load(view: &mut SqliteConnection, batch: &[Entry]) -> Result<BTreeMap<String, Tile>, ViewError> {
     let about_images = batch
         .iter()
-        .filter(|entry| !matches!(entry.stream.category.as_str(), "workspace" | "name"));
+        .filter(|entry| !matches!(entry.stream.category.as_str(), "workspace" | "name" | "access"));
     let ids: BTreeSet<&str> = about_images.map(|entry| entry.stream.key.as_str()).collect();
     let rows: Vec<(String, String)> =
         sqlx::query_as("SELECT id, tile FROM image WHERE id IN (SELECT value FROM json_each(?))")

@@ -1,9 +1,13 @@
 //! The words of the command line.
 
+mod access;
+mod as_of;
 mod image;
 mod spec;
 mod token;
 
+pub(crate) use access::{AclCommand, RightWord, ShareArgs, Who};
+pub(crate) use as_of::AsOf;
 pub(crate) use image::{BuildArgs, CreateArgs, ImageCommand, LogsArgs, LsArgs, Newest, OfBuild, SaveArgs};
 pub(crate) use spec::{Pair, SpecArgs};
 
@@ -80,6 +84,11 @@ pub(crate) enum Command {
     /// Make workspaces, and say who is in them.
     #[command(subcommand)]
     Workspace(WorkspaceCommand),
+    /// Share an image with a user, a workspace or everyone.
+    Share(ShareArgs),
+    /// Say whom an image is shared with.
+    #[command(subcommand)]
+    Acl(AclCommand),
     /// Write the exact reference by digest that nodes pull.
     Resolve(OneImage),
     /// Tell what happened to an image, newest first.

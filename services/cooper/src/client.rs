@@ -18,7 +18,8 @@ use proto::{
     builder::v1::{CancelBuildResponse, StartBuildResponse, build_service_client::BuildServiceClient},
     catalog::v1::{
         AddMemberResponse, CreateImageResponse, CreateWorkspaceResponse, DeleteImageResponse, DescribeImageResponse,
-        RemoveMemberResponse, RenameImageResponse, SetMemberRoleResponse, history_service_client::HistoryServiceClient,
+        GrantResponse, RemoveMemberResponse, RenameImageResponse, RevokeResponse, SetMemberRoleResponse,
+        access_service_client::AccessServiceClient, history_service_client::HistoryServiceClient,
         image_service_client::ImageServiceClient, workspace_service_client::WorkspaceServiceClient,
     },
     editor::v1::{
@@ -164,6 +165,7 @@ impl Session {
     clients! {
         workspaces -> WorkspaceServiceClient,
         images -> ImageServiceClient,
+        access -> AccessServiceClient,
         history -> HistoryServiceClient,
         editor -> EditorServiceClient,
         builds -> BuildServiceClient,
@@ -297,10 +299,12 @@ positioned!(
     CreateWorkspaceResponse,
     DeleteImageResponse,
     DescribeImageResponse,
+    GrantResponse,
     RemoveMemberResponse,
     RenameImageResponse,
     RestoreRevisionResponse,
     RetryPushResponse,
+    RevokeResponse,
     SaveSpecResponse,
     SetMemberRoleResponse,
     StartBuildResponse,

@@ -1,5 +1,6 @@
 //! What each command does, one file per group.
 
+mod access;
 mod admin;
 mod build;
 mod build_directory;
@@ -31,6 +32,8 @@ pub(crate) async fn run(shell: &Shell, command: Command) -> Result<(), Failure> 
         Command::Build(args) => Box::pin(build_directory::build(shell, *args)).await,
         Command::Image(command) => image(shell, *command).await,
         Command::Workspace(command) => workspace::run(shell, command).await,
+        Command::Share(args) => access::share(shell, args).await,
+        Command::Acl(command) => access::run(shell, command).await,
         Command::Resolve(args) => registry::resolve(shell, &args.image).await,
         Command::History(args) => history::history(shell, args).await,
         Command::Events(args) => events::events(shell, args).await,

@@ -9,7 +9,7 @@ use crate::{
     recent::Recent,
     view::{Events, Place, Scope},
 };
-use access::{Caller, Denied, Role};
+use access::{Caller, Denied, Role, Visible};
 use eventlog::{Behind, FeedEvent, Position, View};
 use futures::{TryStreamExt as _, stream, stream::BoxStream};
 use proto::notifier::v1::{SubscribeRequest, SubscribeResponse, event_service_server::EventService};
@@ -70,7 +70,7 @@ impl EventApi {
             caller: call.caller.clone(),
             wanted: Wanted::default(),
             types: request.types,
-            scope: Scope::Workspaces(Vec::new()),
+            scope: Scope::Visible(Visible::default()),
             place: after.unwrap_or(Place::end(now)),
             until: (!request.follow).then_some(now),
         };
@@ -151,12 +151,10 @@ impl Subscription {
             }
             (None, Some(workspace)) => {
                 let found = access.workspace(&self.caller, workspace, Role::Participant).await?;
-                Scope::Workspaces(vec![found.to_string()])
+                let visible = access.visible(&self.caller).await?;
+                Scope::Visible(visible.within(&found.to_string()).without_shared())
             }
-            (None, None) => access
-                .visible_workspaces(&self.caller)
-                .await?
-                .map_or(Scope::All, Scope::Workspaces),
+            (None, None) => Scope::Visible(access.visible(&self.caller).await?),
         };
         Ok(())
     }
@@ -201,7 +199,9 @@ impl Subscription {
         };
         let (mut page, reached) = if let Some((page, reached)) = recent {
             // Nothing else changes what somebody may see.
-            if page.iter().any(|event| event.kind == "member.changed") {
+            let changes =
+                |event: &Arc<FeedEvent>| matches!(&*event.kind, "member.changed" | "access.granted" | "access.revoked");
+            if page.iter().any(changes) {
                 self.judge(reached.position).await?;
             }
             (page, reached)

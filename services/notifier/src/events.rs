@@ -12,11 +12,12 @@ use data::Data;
 use eventlog::{Entry, LogError};
 use ids::BuildId;
 use proto::{
-    catalog::v1::ImageName,
+    catalog::v1::{Everyone, ImageName, grantee},
     editor::v1::{BuildSpec, ContextKind},
-    events::{BuildsEvent, ImageEvent, SpecEvent, WorkspaceEvent},
+    events::{AccessEvent, BuildsEvent, ImageEvent, SpecEvent, WorkspaceEvent},
 };
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use std::collections::BTreeMap;
 
 /// Every type of the contract, those of later issues too: what a subscriber may ask for.
@@ -90,7 +91,7 @@ struct Build {
 
 /// Whether an entry of this category is about an image, which its stream's key names.
 pub(crate) fn is_about_image(category: &str) -> bool {
-    matches!(category, "image" | "spec" | "builds" | "repository")
+    matches!(category, "image" | "access" | "spec" | "builds" | "repository")
 }
 
 /// What the world is told of an entry about an image.
@@ -98,6 +99,7 @@ pub(crate) fn about_image(image: &mut Image, entry: &Entry) -> Result<Vec<Told>,
     let actor = &entry.envelope.actor;
     let told = match entry.stream.category.as_str() {
         "image" => each(entry.events()?, |event| image.image(actor, event)),
+        "access" => each(entry.events()?, |event| image.access(actor, &event)),
         "spec" => each(entry.events()?, |event| image.spec(actor, event)),
         "builds" => each(entry.events()?, |event| image.builds(actor, event)),
         "repository" => image.repository(entry.events()?),
@@ -167,6 +169,26 @@ impl Image {
                 Some(data.told_of("image.deleted", self.content()))
             }
         }
+    }
+
+    fn access(&self, actor: &str, event: &AccessEvent) -> Option<Told> {
+        if self.deleted {
+            return None;
+        }
+        let (kind, grantee, right) = match event {
+            AccessEvent::Granted(event) => ("access.granted", &event.grantee, event.right().as_str_name()),
+            AccessEvent::Revoked(event) => ("access.revoked", &event.grantee, ""),
+        };
+        let data = match grantee.as_ref()?.kind.as_ref()? {
+            grantee::Kind::User(user) => json!({ "user": user }),
+            grantee::Kind::Workspace(workspace) => json!({ "workspace": workspace }),
+            grantee::Kind::Everyone(Everyone {}) => json!({ "everyone": {} }),
+        };
+        let data = Data::new()
+            .with("grantee", data)
+            .with("right", right)
+            .with("actor", actor);
+        Some(data.told(kind))
     }
 
     fn spec(&self, actor: &str, event: SpecEvent) -> Option<Told> {

@@ -6,15 +6,17 @@
 mod tests;
 
 use crate::events::{self, Image, Told};
+use access::Visible;
 use async_trait::async_trait;
 use eventlog::{Entry, FeedEvent, Position, Projection, View, ViewError};
+use serde_json::Value;
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) struct NotifierProjection;
 
 /// What the world is told of.
-pub(crate) const READS: &[&str] = &["workspace", "image", "spec", "builds", "repository"];
+pub(crate) const READS: &[&str] = &["workspace", "image", "access", "spec", "builds", "repository"];
 
 const SCHEMA: &str = "
     CREATE TABLE image (id TEXT PRIMARY KEY, state TEXT NOT NULL);
@@ -179,7 +181,7 @@ impl From<&FeedEvent> for Place {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Scope {
     All,
-    Workspaces(Vec<String>),
+    Visible(Visible),
     Image(String),
 }
 
@@ -187,7 +189,7 @@ impl Scope {
     pub(crate) fn holds(&self, event: &FeedEvent) -> bool {
         match self {
             Self::All => true,
-            Self::Workspaces(workspaces) => workspaces.contains(&event.workspace),
+            Self::Visible(visible) => visible.right(&event.workspace, &event.image).is_some(),
             Self::Image(image) => event.image == *image,
         }
     }
@@ -232,12 +234,15 @@ impl Events {
         query.push(") AND position <= ").push_bind(through.as_i64());
         match scope {
             Scope::All => (),
-            Scope::Workspaces(workspaces) => {
-                let workspaces = serde_json::json!(workspaces).to_string();
-                query
-                    .push(" AND workspace IN (SELECT value FROM json_each(")
-                    .push_bind(workspaces)
-                    .push("))");
+            Scope::Visible(visible) => {
+                if let Some(workspaces) = visible.workspaces() {
+                    query
+                        .push(" AND (workspace IN (SELECT value FROM json_each(")
+                        .push_bind(Value::from_iter(workspaces).to_string())
+                        .push(")) OR image IN (SELECT value FROM json_each(")
+                        .push_bind(Value::from_iter(visible.shared()).to_string())
+                        .push(")))");
+                }
             }
             Scope::Image(image) => {
                 query.push(" AND image = ").push_bind(image);

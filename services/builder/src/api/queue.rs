@@ -3,7 +3,7 @@
 use super::Api;
 use crate::{
     policy,
-    view::{self, Stage},
+    view::{self, Row, Stage},
 };
 use access::{Denied, Role};
 use proto::builder::v1::{GetQueueRequest, GetQueueResponse, QueuedBuild};
@@ -14,17 +14,15 @@ impl Api {
     /// Places count everybody's builds; those of others show no image.
     pub(super) async fn queue(&self, request: Request<GetQueueRequest>) -> Result<GetQueueResponse, Failure> {
         let (call, request) = self.admit(request).await?;
-        let visible = if request.workspace.is_empty() {
-            self.world.access.visible_workspaces(&call.caller).await?
-        } else {
-            let one = self
-                .world
-                .access
+        let access = &self.world.access;
+        let mut visible = access.visible(&call.caller).await?;
+        if !request.workspace.is_empty() {
+            let one = access
                 .workspace(&call.caller, &request.workspace, Role::Participant)
                 .await?;
-            Some(vec![one.to_string()])
-        };
-        let is_visible = |workspace: &String| visible.as_ref().is_none_or(|visible| visible.contains(workspace));
+            visible = visible.within(&one.to_string()).without_shared();
+        }
+        let is_visible = |row: &Row| visible.right(&row.workspace, &row.image).is_some();
         let rows = view::waiting_or_running(&self.view).await?;
         let slots = self.world.config.builder.slots + self.engines.slots_elsewhere();
         let (running, waiting): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.stage() == Stage::Running);
@@ -43,8 +41,8 @@ impl Api {
             .enumerate()
             .map(|(index, row)| (row, index + 1, reason.as_str()));
         let mut builds = Vec::new();
-        for (row, place, reason) in running.chain(waiting).filter(|(row, ..)| is_visible(&row.workspace)) {
-            let name = match self.world.access.any_image(&call.caller, &row.image).await {
+        for (row, place, reason) in running.chain(waiting).filter(|(row, ..)| is_visible(row)) {
+            let name = match access.any_image(&call.caller, &row.image).await {
                 Ok(image) => image.name.short(),
                 // The view of the rights may be a moment behind.
                 Err(Denied::NoSuchImage) => String::new(),

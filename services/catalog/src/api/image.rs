@@ -114,19 +114,22 @@ impl ImageApi {
         let (call, request) = self.admit(request).await?;
         let statuses = request.statuses().collect();
         let position = self.view.position();
-        let rights = self.world.access.rights(&call.caller).await?;
-        let workspaces = if request.workspace.is_empty() {
-            (!call.caller.admin).then(|| rights.keys().cloned().collect())
-        } else {
-            let one = self
-                .world
-                .access
+        let access = &self.world.access;
+        let mut visible = access.visible(&call.caller).await?;
+        if !request.workspace.is_empty() {
+            let one = access
                 .workspace(&call.caller, &request.workspace, Role::Participant)
                 .await?;
-            Some(vec![one.to_string()])
-        };
+            visible = visible.within(&one.to_string());
+            if !request.with_shared {
+                visible = visible.without_shared();
+            }
+        }
+        if request.shared_only {
+            visible = visible.only_shared();
+        }
         let filter = Filter {
-            workspaces,
+            visible,
             statuses,
             name_contains: request.name_contains,
         };
@@ -139,8 +142,7 @@ impl ImageApi {
             _ => String::new(),
         };
         let shown = |tile: &Tile| {
-            // Only an administrator sees more than those of its own workspaces.
-            let right = rights.get(&tile.workspace).copied().unwrap_or(Right::Read);
+            let right = filter.visible.right(&tile.workspace, &tile.id).unwrap_or(Right::Read);
             tile.image_for(right, self.world.access.internal_registry())
         };
         Ok(ListImagesResponse {

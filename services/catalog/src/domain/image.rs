@@ -73,6 +73,13 @@ impl Refusal for ImageRefused {
     }
 }
 
+impl Image {
+    /// Created, and not deleted.
+    pub(crate) fn is_live(&self) -> bool {
+        self.name.is_some() && !self.deleted
+    }
+}
+
 fn check(description: &str) -> Result<(), ImageRefused> {
     match description.chars().count() {
         0..=DESCRIPTION_LENGTH_MAX => Ok(()),

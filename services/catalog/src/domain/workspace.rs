@@ -73,6 +73,10 @@ impl Refusal for WorkspaceRefused {
 }
 
 impl Workspace {
+    pub(crate) fn members(&self) -> impl Iterator<Item = (&str, Role)> {
+        self.members.iter().map(|(user, role)| (user.as_str(), *role))
+    }
+
     fn role_of(&self, user: &str) -> Result<Role, WorkspaceRefused> {
         self.members
             .get(user)

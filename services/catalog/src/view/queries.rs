@@ -1,6 +1,7 @@
 //! What the calls ask of the view.
 
 use super::Tile;
+use access::Visible;
 use eventlog::{Position, View};
 use proto::catalog::v1::{ImageStatus, Member, Workspace};
 use service::timestamp;
@@ -62,8 +63,7 @@ pub(crate) async fn tile(view: &View, image: &str) -> anyhow::Result<Option<Tile
 
 /// Which tiles to list.
 pub(crate) struct Filter {
-    /// `None`: all workspaces.
-    pub(crate) workspaces: Option<Vec<String>>,
+    pub(crate) visible: Visible,
     pub(crate) statuses: Vec<ImageStatus>,
     pub(crate) name_contains: String,
 }
@@ -78,19 +78,24 @@ pub(crate) async fn tiles(
     let statuses: Vec<i32> = filter.statuses.iter().map(|status| *status as i32).collect();
     let rows: Vec<String> = sqlx::query_scalar(
         "SELECT tile FROM image WHERE deleted = 0 AND (name, id) > (?1, ?2)
-         AND (?3 IS NULL OR workspace IN (SELECT value FROM json_each(?3)))
-         AND (?4 = '[]' OR status IN (SELECT value FROM json_each(?4)))
-         AND instr(name, ?5) > 0 ORDER BY name, id LIMIT ?6",
+         AND (?3 IS NULL OR workspace IN (SELECT value FROM json_each(?3)) OR id IN (SELECT value FROM json_each(?4)))
+         AND (?5 = '[]' OR status IN (SELECT value FROM json_each(?5)))
+         AND instr(name, ?6) > 0 ORDER BY name, id LIMIT ?7",
     )
     .bind(&after.0)
     .bind(&after.1)
-    .bind(filter.workspaces.as_ref().map(serde_json::to_string).transpose()?)
+    .bind(filter.visible.workspaces().map(to_json))
+    .bind(to_json(filter.visible.shared()))
     .bind(serde_json::to_string(&statuses)?)
     .bind(&filter.name_contains)
     .bind(limit)
     .fetch_all(view.rows())
     .await?;
     rows.iter().map(|tile| Ok(serde_json::from_str(tile)?)).collect()
+}
+
+fn to_json<'a>(ids: impl Iterator<Item = &'a str>) -> String {
+    serde_json::Value::from_iter(ids).to_string()
 }
 
 /// Tiles of a workspace that changed after a position, deleted ones too, oldest change first.

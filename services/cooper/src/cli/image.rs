@@ -133,6 +133,9 @@ pub(crate) struct LsArgs {
     /// Of all workspaces, and what is shared with you.
     #[arg(long)]
     pub(crate) all_workspaces: bool,
+    /// Only those of others that are shared with you.
+    #[arg(long, conflicts_with_all = ["all_workspaces", "watch"])]
+    pub(crate) shared: bool,
     /// Only those with this status; can be given several times.
     #[arg(long, value_enum)]
     pub(crate) status: Vec<StatusWord>,

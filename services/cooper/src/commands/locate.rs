@@ -47,8 +47,14 @@ impl Session {
 
     /// The workspace that was named, or the only one there is.
     pub(crate) async fn workspace(&self, shell: &Shell) -> Result<String, Failure> {
+        let none = "you are in no workspace yet: make one with `cooper workspace create NAME`";
+        let workspace = self.workspace_if_any(shell).await?;
+        workspace.ok_or_else(|| Failure::new(Exit::Usage, none))
+    }
+
+    pub(crate) async fn workspace_if_any(&self, shell: &Shell) -> Result<Option<String>, Failure> {
         if let Some(named) = shell.global.workspace.as_ref().filter(|named| !named.is_empty()) {
-            return Ok(named.clone());
+            return Ok(Some(named.clone()));
         }
         let request = ListWorkspacesRequest {
             page_size: 5,
@@ -58,11 +64,8 @@ impl Session {
             .call(async || self.workspaces().list_workspaces(request.clone()).await)
             .await?;
         match &answer.workspaces[..] {
-            [only] => Ok(only.id.clone()),
-            [] => {
-                let sentence = "you are in no workspace yet: make one with `cooper workspace create NAME`";
-                Err(Failure::new(Exit::Usage, sentence))
-            }
+            [only] => Ok(Some(only.id.clone())),
+            [] => Ok(None),
             several => {
                 let more = if answer.next_page_token.is_empty() { "" } else { ", ..." };
                 let names: Vec<_> = several.iter().map(|workspace| workspace.name.as_str()).collect();

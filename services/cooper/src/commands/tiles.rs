@@ -5,7 +5,7 @@ use crate::{
     cli::LsArgs,
     client::{End, Session, Shell, Step, lasting},
     failure::{Exit, Failure},
-    output::{Cell, Table, Tone, ago, name_of, now, outcome_word, status},
+    output::{Cell, Table, Tone, ago, name_of, now, outcome_word, right_word, status},
 };
 use futures::TryStreamExt as _;
 use proto::catalog::v1::{
@@ -18,26 +18,24 @@ const CLEAR: &str = "\x1b[H\x1b[2J\x1b[3J";
 
 pub(crate) async fn ls(shell: &Shell, args: LsArgs) -> Result<(), Failure> {
     let session = shell.session().await?;
-    let workspace = if args.all_workspaces {
+    let workspace = if args.all_workspaces || args.shared {
         String::new()
     } else {
-        session.workspace(shell).await.map_err(|failure| {
+        // Who is in none sees what is shared with it.
+        let workspace = session.workspace_if_any(shell).await.map_err(|failure| {
             let is_undecided = failure.exit() == Exit::Usage;
             if is_undecided {
                 failure.advising("`--all-workspaces` lists all")
             } else {
                 failure
             }
-        })?
-    };
-    let names = if args.all_workspaces {
-        names(&session).await?
-    } else {
-        BTreeMap::new()
+        })?;
+        workspace.unwrap_or_default()
     };
     let filter = Filter {
         all_workspaces: args.all_workspaces,
-        names,
+        shared_only: args.shared,
+        names: names(&session).await?,
         statuses: args.status.iter().map(|word| ImageStatus::from(*word)).collect(),
         name: args.name,
     };
@@ -46,7 +44,12 @@ pub(crate) async fn ls(shell: &Shell, args: LsArgs) -> Result<(), Failure> {
     }
     let answer = fetch(&session, workspace, &filter).await?;
     let table = filter.table(answer.images.iter());
-    shell.output.list(&answer, &table, EMPTY)
+    let empty = if args.shared {
+        "nothing is shared with you"
+    } else {
+        EMPTY
+    };
+    shell.output.list(&answer, &table, empty)
 }
 
 /// The workspaces' names by their ids.
@@ -67,6 +70,8 @@ async fn fetch(session: &Session, workspace: String, filter: &Filter) -> Result<
             name_contains: filter.literal(),
             page_size,
             page_token,
+            with_shared: true,
+            shared_only: filter.shared_only,
         };
         let answer = session
             .call(async || session.images().list_images(request.clone()).await)
@@ -84,6 +89,8 @@ async fn fetch(session: &Session, workspace: String, filter: &Filter) -> Result<
 
 struct Filter {
     all_workspaces: bool,
+    shared_only: bool,
+    /// Of the caller's own workspaces, by their ids.
     names: BTreeMap<String, String>,
     statuses: Vec<ImageStatus>,
     name: Option<regex::Regex>,
@@ -105,9 +112,11 @@ impl Filter {
             && self.name.as_ref().is_none_or(|name| name.is_match(&name_of(image)))
     }
 
-    fn table<'a>(&self, images: impl Iterator<Item = &'a Image>) -> Table {
+    fn table<'a>(&self, images: impl Iterator<Item = &'a Image> + Clone) -> Table {
         let now = now();
-        let mut table = if self.all_workspaces {
+        let is_elsewhere = |image: &Image| !self.names.contains_key(&image.workspace);
+        let says_where = self.all_workspaces || images.clone().any(is_elsewhere);
+        let mut table = if says_where {
             Table::new(&[
                 "NAME",
                 "WORKSPACE",
@@ -122,9 +131,11 @@ impl Filter {
         };
         for image in images {
             let mut cells = vec![Cell::new(Tone::Strong, name_of(image))];
-            if self.all_workspaces {
-                let name = self.names.get(&image.workspace).unwrap_or(&image.workspace);
-                cells.push(name.into());
+            if says_where {
+                cells.push(match self.names.get(&image.workspace) {
+                    Some(name) => name.into(),
+                    None => Cell::new(Tone::Faint, format!("shared: {}", right_word(image.my_rights()))),
+                });
             }
             let built = image.built.as_ref().and_then(|mark| mark.time.as_ref());
             let revision = if image.current_revision == 0 {

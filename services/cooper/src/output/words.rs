@@ -4,7 +4,7 @@ use super::{Cell, Tone};
 use jiff::{Timestamp, tz::TimeZone};
 use proto::{
     builder::v1::{Build, BuildPhase},
-    catalog::v1::{BuildOutcome, Image, ImageName, ImageStatus, Role},
+    catalog::v1::{BuildOutcome, Image, ImageName, ImageStatus, Right, Role},
 };
 
 /// An image's name as people write it.
@@ -73,6 +73,16 @@ pub(crate) fn role_word(role: Role) -> &'static str {
         Role::Owner => "owner",
         Role::Participant => "participant",
         Role::Unspecified => "unknown",
+    }
+}
+
+pub(crate) fn right_word(right: Right) -> &'static str {
+    match right {
+        Right::Read => "read",
+        Right::Write => "write",
+        Right::Manage => "manage",
+        Right::Owner => "owner",
+        Right::Unspecified => "nothing",
     }
 }
 

@@ -98,12 +98,12 @@ async fn events_are_read_from_any_place_with_references_of_this_deployment() {
         let of_image = Scope::Image(image_id().to_string());
         let found = events.after(Place::default(), through, &of_image, 100).await.unwrap();
         assert_eq!(found.len(), all.len() - 1, "all but the new member");
-        let of_others = Scope::Workspaces(vec!["ws_other".to_owned()]);
+        let of_others = Scope::Visible(Visible::default().within("ws_other"));
         assert_eq!(
             events.after(Place::default(), through, &of_others, 100).await.unwrap(),
             []
         );
-        let of_ours = Scope::Workspaces(vec!["ws_other".to_owned(), workspace_id().to_string()]);
+        let of_ours = Scope::Visible(Visible::default().within(&workspace_id().to_string()));
         assert_eq!(
             events.after(Place::default(), through, &of_ours, 100).await.unwrap(),
             all

@@ -1,0 +1,240 @@
+//! AccessService.
+
+use crate::{
+    domain::{Access, AccessCommand, Image, Workspace},
+    view::{self, AsOf},
+};
+use ::access::{Denied, Grantee, Located, Right, Role};
+use aggregate::Aggregate as _;
+use eventlog::{Position, View, Writer};
+use proto::{
+    catalog::v1::{
+        AccessReason, CheckAccessRequest, CheckAccessResponse, GrantRequest, GrantResponse, Grantee as GranteeMessage,
+        ImageGrant, ListGrantsRequest, ListGrantsResponse, Mark, RevokeRequest, RevokeResponse,
+        access_service_server::AccessService, check_access_request, grantee,
+    },
+    events::AccessEvent,
+};
+use service::{Call, Failure, World, invalid, timestamp};
+use std::collections::BTreeMap;
+use tonic::{Request, Response, Status};
+
+pub(crate) struct AccessApi {
+    world: World,
+    view: View,
+    writer: Writer,
+}
+
+impl AccessApi {
+    pub(crate) fn new(world: &World, view: &View, writer: &Writer) -> Self {
+        Self {
+            world: world.clone(),
+            view: view.clone(),
+            writer: writer.clone(),
+        }
+    }
+
+    async fn admit<T>(&self, request: Request<T>) -> Result<(Call, T), Failure> {
+        let call = self.world.admit(request.metadata(), &self.view).await?;
+        Ok((call, request.into_inner()))
+    }
+
+    /// Whoever is meant. A workspace's name is looked for among the caller's own; an id may be anybody's, as a user may.
+    async fn grantee(&self, call: &Call, message: Option<GranteeMessage>) -> Result<Grantee, Failure> {
+        if let Some(grantee::Kind::Workspace(text)) = message.as_ref().and_then(|message| message.kind.as_ref())
+            && text.parse::<ids::WorkspaceId>().is_err()
+        {
+            return Ok(Grantee::Workspace(
+                self.world.access.membership(&call.caller, text).await?,
+            ));
+        }
+        Ok(Grantee::try_from(message.as_ref()).map_err(|error| invalid("grantee", error))?)
+    }
+
+    /// What only those may do who manage the image.
+    async fn change(
+        &self,
+        call: &Call,
+        request_id: &str,
+        located: &Located,
+        change: AccessCommand,
+    ) -> Result<u64, Failure> {
+        let command = call.request(&self.world, request_id)?;
+        let done = self.writer.execute::<Access>(&command, &located.image, change).await?;
+        Ok(done.position.0)
+    }
+
+    async fn grant_to(&self, request: Request<GrantRequest>) -> Result<GrantResponse, Failure> {
+        let (call, request) = self.admit(request).await?;
+        let right = request.right();
+        let grantee = self.grantee(&call, request.grantee).await?;
+        let needed = if grantee == Grantee::Everyone {
+            Right::Read
+        } else {
+            Right::Manage
+        };
+        let located = self.world.access.image(&call.caller, &request.image, needed).await?;
+        if grantee == Grantee::Everyone && !call.caller.admin {
+            return Err(Denied::AdminOnly.into());
+        }
+        let grant = AccessCommand::Grant { grantee, right };
+        let position = self.change(&call, &request.request_id, &located, grant).await?;
+        Ok(GrantResponse { position })
+    }
+
+    async fn revoke_from(&self, request: Request<RevokeRequest>) -> Result<RevokeResponse, Failure> {
+        let (call, request) = self.admit(request).await?;
+        let grantee = self.grantee(&call, request.grantee).await?;
+        let may_anyway = grantee == Grantee::Everyone && call.caller.admin;
+        let needed = if may_anyway { Right::Read } else { Right::Manage };
+        let located = self.world.access.image(&call.caller, &request.image, needed).await?;
+        let revoke = AccessCommand::Revoke { grantee };
+        let position = self.change(&call, &request.request_id, &located, revoke).await?;
+        Ok(RevokeResponse { position })
+    }
+
+    async fn list(&self, request: Request<ListGrantsRequest>) -> Result<ListGrantsResponse, Failure> {
+        let (call, request) = self.admit(request).await?;
+        let access = &self.world.access;
+        let located = access.image(&call.caller, &request.image, Right::Read).await?;
+        let visible = access.visible(&call.caller).await?;
+        let sees_all = located.right >= Right::Manage || call.caller.admin;
+        let reaches = |grantee: &Grantee| match grantee {
+            Grantee::Everyone => true,
+            Grantee::User(user) => *user == call.caller.user,
+            Grantee::Workspace(workspace) => visible
+                .workspaces()
+                .is_none_or(|mut own| own.any(|id| id == workspace.to_string())),
+        };
+        let mut grants = BTreeMap::new();
+        for entry in view::stream(&self.view, Access::CATEGORY, located.image, AsOf::Now).await? {
+            let mark = Mark {
+                actor: entry.envelope.actor.clone(),
+                time: timestamp(entry.envelope.time_ms),
+            };
+            for event in entry.events::<AccessEvent>()? {
+                match event {
+                    AccessEvent::Granted(event) => {
+                        if let Ok(grantee) = Grantee::try_from(event.grantee.as_ref()) {
+                            let grant = ImageGrant {
+                                grantee: event.grantee,
+                                right: event.right,
+                                granted: Some(mark.clone()),
+                            };
+                            grants.insert(grantee, grant);
+                        }
+                    }
+                    AccessEvent::Revoked(event) => {
+                        if let Ok(grantee) = Grantee::try_from(event.grantee.as_ref()) {
+                            grants.remove(&grantee);
+                        }
+                    }
+                }
+            }
+        }
+        grants.retain(|grantee, _| sees_all || reaches(grantee));
+        Ok(ListGrantsResponse {
+            grants: grants.into_values().collect(),
+        })
+    }
+
+    async fn check(&self, request: Request<CheckAccessRequest>) -> Result<CheckAccessResponse, Failure> {
+        let (call, request) = self.admit(request).await?;
+        let located = self.world.access.any_image(&call.caller, &request.image).await?;
+        if request.user != call.caller.user && located.right < Right::Manage && !call.caller.admin {
+            let workspace = located.workspace.to_string();
+            match self.world.access.membership(&call.caller, &workspace).await {
+                Err(Denied::NoSuchWorkspace) => return Err(Denied::NeedsManage.into()),
+                member => member?,
+            };
+        }
+        let as_of = match request.as_of {
+            None => AsOf::Now,
+            Some(check_access_request::AsOf::Time(time)) => AsOf::time(&time),
+            Some(check_access_request::AsOf::Position(position)) => {
+                self.world.reach(&self.view, Position(position)).await?;
+                AsOf::Position(Position(position))
+            }
+        };
+        let reasons = self.reasons(&located, &request.user, as_of).await?;
+        let right = if request.user.is_empty() {
+            Right::Unspecified
+        } else {
+            reasons
+                .iter()
+                .map(AccessReason::right)
+                .max()
+                .unwrap_or(Right::Unspecified)
+        };
+        Ok(CheckAccessResponse {
+            right: right.into(),
+            reasons,
+        })
+    }
+
+    /// Why a user, or whoever it is, had a right on an image.
+    async fn reasons(&self, located: &Located, user: &str, as_of: AsOf) -> Result<Vec<AccessReason>, Failure> {
+        let mut reasons = Vec::new();
+        let image: Image = view::fold(&self.view, &located.image, as_of).await?;
+        if !image.is_live() {
+            return Ok(reasons);
+        }
+        let home: Workspace = view::fold(&self.view, &located.workspace, as_of).await?;
+        for (member, role) in home.members() {
+            if user.is_empty() || user == member {
+                let right = if role == Role::Owner {
+                    Right::Owner
+                } else {
+                    Right::Write
+                };
+                reasons.push(AccessReason {
+                    grantee: Some((&Grantee::User(member.to_owned())).into()),
+                    right: right.into(),
+                    role: role.into(),
+                });
+            }
+        }
+        let access: Access = view::fold(&self.view, &located.image, as_of).await?;
+        for (grantee, right) in access.grants() {
+            let reaches = user.is_empty()
+                || match grantee {
+                    Grantee::Everyone => true,
+                    Grantee::User(name) => name == user,
+                    Grantee::Workspace(id) => {
+                        let workspace: Workspace = view::fold(&self.view, id, as_of).await?;
+                        workspace.members().any(|(member, _)| member == user)
+                    }
+                };
+            if reaches {
+                reasons.push(AccessReason {
+                    grantee: Some(grantee.into()),
+                    right: right.into(),
+                    role: Role::Unspecified.into(),
+                });
+            }
+        }
+        Ok(reasons)
+    }
+}
+
+#[tonic::async_trait]
+impl AccessService for AccessApi {
+    async fn grant(&self, request: Request<GrantRequest>) -> Result<Response<GrantResponse>, Status> {
+        Ok(self.grant_to(request).await.map(Response::new)?)
+    }
+
+    async fn revoke(&self, request: Request<RevokeRequest>) -> Result<Response<RevokeResponse>, Status> {
+        Ok(self.revoke_from(request).await.map(Response::new)?)
+    }
+
+    async fn list_grants(&self, request: Request<ListGrantsRequest>) -> Result<Response<ListGrantsResponse>, Status> {
+        Ok(self.list(request).await.map(Response::new)?)
+    }
+
+    async fn check_access(
+        &self,
+        request: Request<CheckAccessRequest>,
+    ) -> Result<Response<CheckAccessResponse>, Status> {
+        Ok(self.check(request).await.map(Response::new)?)
+    }
+}
