@@ -28,6 +28,17 @@ impl fmt::Display for Grantee {
     }
 }
 
+impl Grantee {
+    /// For sentences: a user is called by the name alone.
+    pub fn words(&self) -> String {
+        match self {
+            Self::User(user) => user.clone(),
+            Self::Workspace(workspace) => format!("workspace {workspace}"),
+            Self::Everyone => "everyone".to_owned(),
+        }
+    }
+}
+
 impl FromStr for Grantee {
     type Err = NoGrantee;
 

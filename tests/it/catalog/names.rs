@@ -225,3 +225,31 @@ async fn a_name_that_can_t_be_is_refused_with_the_place() {
         );
     }
 }
+
+// covers R7
+#[tokio::test]
+async fn nobody_finds_out_by_checking_which_names_there_are() {
+    let given = given().await;
+    let check = async |user: &User| {
+        let check = CheckNameRequest {
+            name: "vision/tool".to_owned(),
+            workspace: String::new(),
+        };
+        user.images().check_name(check).await
+    };
+    let mut refused = None;
+    // Far more than can be checked in the time that it takes.
+    for _ in 0..1_000 {
+        if let Err(status) = check(&given.ada).await {
+            refused = Some(status);
+            break;
+        }
+    }
+    let refused = refused.unwrap();
+    assert_eq!(
+        (refused.code(), reason(&refused).as_str()),
+        (Code::ResourceExhausted, "TOO_MANY_CHECKS")
+    );
+    let (bob, _) = given.stranger("bob").await;
+    check(&bob).await.unwrap();
+}

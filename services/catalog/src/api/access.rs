@@ -4,14 +4,14 @@ use crate::{
     domain::{Access, AccessCommand, Image, Workspace},
     view::{self, AsOf},
 };
-use ::access::{Denied, Grantee, Located, Right, Role};
+use ::access::{Denied, Grantee, Located, NoGrantee, Right, Role};
 use aggregate::Aggregate as _;
 use eventlog::{Position, View, Writer};
 use proto::{
     catalog::v1::{
         AccessReason, CheckAccessRequest, CheckAccessResponse, GrantRequest, GrantResponse, Grantee as GranteeMessage,
         ImageGrant, ListGrantsRequest, ListGrantsResponse, Mark, RevokeRequest, RevokeResponse,
-        access_service_server::AccessService, check_access_request, grantee,
+        access_service_server::AccessService, check_access_request, grantee::Kind,
     },
     events::AccessEvent,
 };
@@ -40,15 +40,16 @@ impl AccessApi {
     }
 
     /// Whoever is meant. A workspace's name is looked for among the caller's own; an id may be anybody's, as a user may.
-    async fn grantee(&self, call: &Call, message: Option<GranteeMessage>) -> Result<Grantee, Failure> {
-        if let Some(grantee::Kind::Workspace(text)) = message.as_ref().and_then(|message| message.kind.as_ref())
-            && text.parse::<ids::WorkspaceId>().is_err()
-        {
-            return Ok(Grantee::Workspace(
-                self.world.access.membership(&call.caller, text).await?,
-            ));
+    async fn grantee(&self, call: &Call, message: Option<GranteeMessage>) -> Result<Kind, Failure> {
+        match message.and_then(|message| message.kind) {
+            Some(Kind::Workspace(text)) if text.parse::<ids::WorkspaceId>().is_err() => {
+                let found = self.world.access.membership(&call.caller, &text).await?;
+                Ok(Kind::Workspace(found.to_string()))
+            }
+            Some(kind @ (Kind::Workspace(_) | Kind::Everyone(_))) => Ok(kind),
+            Some(Kind::User(user)) if !user.is_empty() => Ok(Kind::User(user)),
+            Some(Kind::User(_)) | None => Err(invalid("grantee", NoGrantee).into()),
         }
-        Ok(Grantee::try_from(message.as_ref()).map_err(|error| invalid("grantee", error))?)
     }
 
     /// What only those may do who manage the image.
@@ -68,13 +69,10 @@ impl AccessApi {
         let (call, request) = self.admit(request).await?;
         let right = request.right();
         let grantee = self.grantee(&call, request.grantee).await?;
-        let needed = if grantee == Grantee::Everyone {
-            Right::Read
-        } else {
-            Right::Manage
-        };
+        let is_everyone = matches!(grantee, Kind::Everyone(_));
+        let needed = if is_everyone { Right::Read } else { Right::Manage };
         let located = self.world.access.image(&call.caller, &request.image, needed).await?;
-        if grantee == Grantee::Everyone && !call.caller.admin {
+        if is_everyone && !call.caller.admin {
             return Err(Denied::AdminOnly.into());
         }
         let grant = AccessCommand::Grant { grantee, right };
@@ -85,7 +83,7 @@ impl AccessApi {
     async fn revoke_from(&self, request: Request<RevokeRequest>) -> Result<RevokeResponse, Failure> {
         let (call, request) = self.admit(request).await?;
         let grantee = self.grantee(&call, request.grantee).await?;
-        let may_anyway = grantee == Grantee::Everyone && call.caller.admin;
+        let may_anyway = matches!(grantee, Kind::Everyone(_)) && call.caller.admin;
         let needed = if may_anyway { Right::Read } else { Right::Manage };
         let located = self.world.access.image(&call.caller, &request.image, needed).await?;
         let revoke = AccessCommand::Revoke { grantee };
@@ -188,27 +186,34 @@ impl AccessApi {
                     Right::Write
                 };
                 reasons.push(AccessReason {
-                    grantee: Some((&Grantee::User(member.to_owned())).into()),
+                    grantee: Some(GranteeMessage {
+                        kind: Some(Kind::User(member.to_owned())),
+                    }),
                     right: right.into(),
                     role: role.into(),
                 });
             }
         }
         let access: Access = view::fold(&self.view, &located.image, as_of).await?;
-        for (grantee, right) in access.grants() {
+        for (kind, right) in access.grants() {
             let reaches = user.is_empty()
-                || match grantee {
-                    Grantee::Everyone => true,
-                    Grantee::User(name) => name == user,
-                    Grantee::Workspace(id) => {
-                        let workspace: Workspace = view::fold(&self.view, id, as_of).await?;
-                        workspace.members().any(|(member, _)| member == user)
-                    }
+                || match kind {
+                    Kind::Everyone(_) => true,
+                    Kind::User(name) => name == user,
+                    Kind::Workspace(id) => match id.parse() {
+                        Ok(id) => {
+                            let workspace: Workspace = view::fold(&self.view, &id, as_of).await?;
+                            workspace.members().any(|(member, _)| member == user)
+                        }
+                        Err(_) => false,
+                    },
                 };
             if reaches {
                 reasons.push(AccessReason {
-                    grantee: Some(grantee.into()),
-                    right: right.into(),
+                    grantee: Some(GranteeMessage {
+                        kind: Some(kind.clone()),
+                    }),
+                    right: (*right).into(),
                     role: Role::Unspecified.into(),
                 });
             }

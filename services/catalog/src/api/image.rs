@@ -8,6 +8,7 @@ use crate::{
 use access::{Caller, Denied, Located, Name, Right, Role};
 use eventlog::{Position, Request as Command, View, Writer, step};
 use futures::stream::BoxStream;
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use ids::{ImageId, Ulid};
 use proto::catalog::v1::{
     CheckNameRequest, CheckNameResponse, CreateImageRequest, CreateImageResponse, DeleteImageRequest,
@@ -16,12 +17,20 @@ use proto::catalog::v1::{
     WatchImagesResponse, image_service_server::ImageService,
 };
 use service::{Call, Failure, World, invalid, page, status};
+use std::{num::NonZeroU32, sync::Arc};
 use tonic::{Code, Request, Response, Status};
+
+/// How many names a user may check at once, and then each second: enough to type, too few to list what there is.
+const CHECKS: NonZeroU32 = NonZeroU32::new(50).unwrap();
+const CHECKS_PER_SECOND: NonZeroU32 = NonZeroU32::new(10).unwrap();
+/// Users who are remembered as such that checked names, before those are forgotten who waited.
+const CHECKERS: usize = 10_000;
 
 pub(crate) struct ImageApi {
     pub(super) world: World,
     pub(super) view: View,
     pub(super) writer: Writer,
+    pub(super) checks: Arc<DefaultKeyedRateLimiter<String>>,
 }
 
 impl ImageApi {
@@ -30,6 +39,9 @@ impl ImageApi {
             world: world.clone(),
             view: view.clone(),
             writer: writer.clone(),
+            checks: Arc::new(RateLimiter::keyed(
+                Quota::per_second(CHECKS_PER_SECOND).allow_burst(CHECKS),
+            )),
         }
     }
 
@@ -228,8 +240,21 @@ impl ImageApi {
         Ok(DeleteImageResponse { position: position.0 })
     }
 
+    fn may_check(&self, caller: &Caller) -> Result<(), Failure> {
+        if self.checks.len() > CHECKERS {
+            self.checks.retain_recent();
+        }
+        self.checks.check_key(&caller.user).map_err(|_| {
+            let sentence = format!(
+                "{CHECKS} names can be checked at once, and then {CHECKS_PER_SECOND} a second: try again in a moment"
+            );
+            status(Code::ResourceExhausted, "TOO_MANY_CHECKS", sentence).into()
+        })
+    }
+
     async fn check_name(&self, request: Request<CheckNameRequest>) -> Result<CheckNameResponse, Failure> {
         let (call, request) = self.admit(request).await?;
+        self.may_check(&call.caller)?;
         let name = self.name(&request.name)?;
         let key = NameKey::of(&name.repository()).to_string();
         let (state, keeper) = view::name_state(&self.view, &key).await?;

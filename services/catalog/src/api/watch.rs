@@ -45,6 +45,7 @@ impl ImageApi {
             world: self.world.clone(),
             view: self.view.clone(),
             writer: self.writer.clone(),
+            checks: self.checks.clone(),
         };
         let tiles = futures::stream::try_unfold((api, watching), |(api, mut watching)| async move {
             let next = api.next(&mut watching).await.map_err(Status::from)?;

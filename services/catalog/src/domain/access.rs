@@ -1,26 +1,24 @@
 //! Whom an image is shared with, beside the members of its workspace.
 
-use access::{Grantee, Right};
 use aggregate::{Aggregate, Refusal, RefusalKind};
 use ids::ImageId;
 use proto::{
-    catalog::v1::{AccessGranted, AccessRevoked},
+    catalog::v1::{AccessGranted, AccessRevoked, Grantee, Right, grantee::Kind},
     events::AccessEvent,
 };
-use std::collections::BTreeMap;
 
 /// So that all of them fit into one answer.
 const GRANTS_MAX: usize = 1_000;
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Access {
-    grants: BTreeMap<Grantee, Right>,
+    grants: Vec<(Kind, Right)>,
 }
 
 #[derive(Debug, Clone)]
 pub(crate) enum AccessCommand {
-    Grant { grantee: Grantee, right: Right },
-    Revoke { grantee: Grantee },
+    Grant { grantee: Kind, right: Right },
+    Revoke { grantee: Kind },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -29,8 +27,8 @@ pub(crate) enum AccessRefused {
     Right,
     #[error("everyone can be granted no more than read")]
     EveryoneReads,
-    #[error("the image is not shared with {0}")]
-    NotGranted(Grantee),
+    #[error("the image is not shared with them, so there is nothing to revoke")]
+    NotGranted,
     #[error("the image is shared with {GRANTS_MAX} already, which is the most: share it with a workspace instead")]
     TooMany,
 }
@@ -39,7 +37,7 @@ impl Refusal for AccessRefused {
     fn kind(&self) -> RefusalKind {
         match self {
             Self::Right | Self::EveryoneReads => RefusalKind::InvalidInput,
-            Self::NotGranted(_) => RefusalKind::NotFound,
+            Self::NotGranted => RefusalKind::NotFound,
             Self::TooMany => RefusalKind::LimitReached,
         }
     }
@@ -47,7 +45,7 @@ impl Refusal for AccessRefused {
     fn reason(&self) -> &'static str {
         match self {
             Self::Right | Self::EveryoneReads => "INVALID_ARGUMENT",
-            Self::NotGranted(_) => "NO_SUCH_GRANT",
+            Self::NotGranted => "NO_SUCH_GRANT",
             Self::TooMany => "TOO_MANY_GRANTS",
         }
     }
@@ -58,8 +56,17 @@ impl Refusal for AccessRefused {
 }
 
 impl Access {
-    pub(crate) fn grants(&self) -> impl Iterator<Item = (&Grantee, Right)> {
-        self.grants.iter().map(|(grantee, right)| (grantee, *right))
+    pub(crate) fn grants(&self) -> &[(Kind, Right)] {
+        &self.grants
+    }
+
+    fn right_of(&self, grantee: &Kind) -> Option<Right> {
+        let found = self.grants.iter().find(|(present, _)| present == grantee);
+        found.map(|(_, right)| *right)
+    }
+
+    fn forget(&mut self, grantee: &Kind) {
+        self.grants.retain(|(present, _)| present != grantee);
     }
 }
 
@@ -76,42 +83,38 @@ impl Aggregate for Access {
                 if matches!(right, Right::Unspecified | Right::Owner) {
                     return Err(AccessRefused::Right);
                 }
-                if grantee == Grantee::Everyone && right != Right::Read {
+                if matches!(grantee, Kind::Everyone(_)) && right != Right::Read {
                     return Err(AccessRefused::EveryoneReads);
                 }
-                match self.grants.get(&grantee) {
-                    Some(present) if *present == right => return Ok(vec![]),
+                match self.right_of(&grantee) {
+                    Some(present) if present == right => return Ok(vec![]),
                     None if self.grants.len() == GRANTS_MAX => return Err(AccessRefused::TooMany),
                     _ => (),
                 }
                 Ok(vec![AccessEvent::Granted(AccessGranted {
-                    grantee: Some((&grantee).into()),
+                    grantee: Some(Grantee { kind: Some(grantee) }),
                     right: right.into(),
                 })])
             }
             AccessCommand::Revoke { grantee } => {
-                if !self.grants.contains_key(&grantee) {
-                    return Err(AccessRefused::NotGranted(grantee));
+                if self.right_of(&grantee).is_none() {
+                    return Err(AccessRefused::NotGranted);
                 }
                 Ok(vec![AccessEvent::Revoked(AccessRevoked {
-                    grantee: Some((&grantee).into()),
+                    grantee: Some(Grantee { kind: Some(grantee) }),
                 })])
             }
         }
     }
 
     fn evolve(&mut self, event: &AccessEvent) {
-        match event {
-            AccessEvent::Granted(event) => {
-                if let Ok(grantee) = Grantee::try_from(event.grantee.as_ref()) {
-                    self.grants.insert(grantee, event.right());
-                }
-            }
-            AccessEvent::Revoked(event) => {
-                if let Ok(grantee) = Grantee::try_from(event.grantee.as_ref()) {
-                    self.grants.remove(&grantee);
-                }
-            }
+        let (grantee, right) = match event {
+            AccessEvent::Granted(event) => (&event.grantee, Some(event.right())),
+            AccessEvent::Revoked(event) => (&event.grantee, None),
+        };
+        if let Some(kind) = grantee.as_ref().and_then(|grantee| grantee.kind.as_ref()) {
+            self.forget(kind);
+            self.grants.extend(right.map(|right| (kind.clone(), right)));
         }
     }
 }
@@ -120,18 +123,27 @@ impl Aggregate for Access {
 mod tests {
     use super::*;
     use aggregate::given;
+    use proto::catalog::v1::Everyone;
 
-    fn bob() -> Grantee {
-        Grantee::User("bob".to_owned())
+    fn message(kind: &Kind) -> Grantee {
+        Grantee {
+            kind: Some(kind.clone()),
+        }
     }
 
-    fn grant(grantee: Grantee, right: Right) -> AccessCommand {
+    const EVERYONE: Kind = Kind::Everyone(Everyone {});
+
+    fn bob() -> Kind {
+        Kind::User("bob".to_owned())
+    }
+
+    fn grant(grantee: Kind, right: Right) -> AccessCommand {
         AccessCommand::Grant { grantee, right }
     }
 
-    fn granted(grantee: &Grantee, right: Right) -> AccessEvent {
+    fn granted(grantee: &Kind, right: Right) -> AccessEvent {
         AccessEvent::Granted(AccessGranted {
-            grantee: Some(grantee.into()),
+            grantee: Some(message(grantee)),
             right: right.into(),
         })
     }
@@ -152,7 +164,7 @@ mod tests {
     fn what_was_not_granted_cannot_be_revoked() {
         let revoke = AccessCommand::Revoke { grantee: bob() };
         let revoked = AccessEvent::Revoked(AccessRevoked {
-            grantee: Some((&bob()).into()),
+            grantee: Some(message(&bob())),
         });
         let read = granted(&bob(), Right::Read);
         given::<Access>([read.clone()])
@@ -160,7 +172,7 @@ mod tests {
             .then([revoked.clone()]);
         given::<Access>([read, revoked])
             .when(revoke)
-            .then_refused(&AccessRefused::NotGranted(bob()));
+            .then_refused(&AccessRefused::NotGranted);
     }
 
     // covers R122, R126
@@ -170,16 +182,16 @@ mod tests {
             .when(grant(bob(), Right::Owner))
             .then_refused(&AccessRefused::Right);
         given::<Access>([])
-            .when(grant(Grantee::Everyone, Right::Write))
+            .when(grant(EVERYONE, Right::Write))
             .then_refused(&AccessRefused::EveryoneReads);
         given::<Access>([])
-            .when(grant(Grantee::Everyone, Right::Read))
-            .then([granted(&Grantee::Everyone, Right::Read)]);
+            .when(grant(EVERYONE, Right::Read))
+            .then([granted(&EVERYONE, Right::Read)]);
     }
 
     #[test]
     fn all_grants_fit_into_one_answer() {
-        let user = |number: usize| Grantee::User(format!("user-{number}"));
+        let user = |number: usize| Kind::User(format!("user-{number}"));
         let full = || (0..GRANTS_MAX).map(|number| granted(&user(number), Right::Read));
         given::<Access>(full())
             .when(grant(bob(), Right::Read))

@@ -143,9 +143,8 @@ fn named(grantee: Option<&Grantee>, names: &BTreeMap<String, String>) -> String 
 
 fn words(grantee: Option<&Grantee>) -> String {
     match grantee.and_then(|grantee| grantee.kind.as_ref()) {
-        Some(Kind::User(user)) => user.clone(),
+        // By a name that only the server knows as an id.
         Some(Kind::Workspace(workspace)) => format!("workspace {workspace}"),
-        Some(Kind::Everyone(_)) => "everyone".to_owned(),
-        None => String::new(),
+        _ => access::Grantee::try_from(grantee).map_or_else(|_| String::new(), |grantee| grantee.words()),
     }
 }
