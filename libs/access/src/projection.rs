@@ -109,7 +109,7 @@ async fn insert(view: &mut SqliteConnection, created: &mut Vec<Created>) -> Resu
 
 async fn image(view: &mut SqliteConnection, id: &str, event: ImageEvent) -> Result<(), ViewError> {
     match event {
-        ImageEvent::Created(_) | ImageEvent::Described(_) => return Ok(()),
+        ImageEvent::Created(_) | ImageEvent::Described(_) | ImageEvent::Purged(_) => return Ok(()),
         ImageEvent::Renamed(event) => {
             let to = event.to.unwrap_or_default();
             sqlx::query("UPDATE image SET registry = ?, path = ?, primary_tag = ? WHERE id = ?")

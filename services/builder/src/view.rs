@@ -104,7 +104,7 @@ impl Changes<'_> {
         let workspace = match event {
             ImageEvent::Created(event) => event.workspace.unwrap_or_default().to_string(),
             ImageEvent::Deleted(_) => String::new(),
-            ImageEvent::Renamed(_) | ImageEvent::Described(_) => return,
+            ImageEvent::Renamed(_) | ImageEvent::Described(_) | ImageEvent::Purged(_) => return,
         };
         let row = self.images.entry(id.to_owned()).or_default();
         id.clone_into(&mut row.id);

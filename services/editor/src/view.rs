@@ -100,7 +100,10 @@ impl Projection for EditorProjection {
                     for event in entry.events()? {
                         match event {
                             ImageEvent::Deleted(_) => deleted.push(&entry.stream.key),
-                            ImageEvent::Created(_) | ImageEvent::Renamed(_) | ImageEvent::Described(_) => (),
+                            ImageEvent::Created(_)
+                            | ImageEvent::Renamed(_)
+                            | ImageEvent::Described(_)
+                            | ImageEvent::Purged(_) => (),
                         }
                     }
                 }

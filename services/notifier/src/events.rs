@@ -138,9 +138,12 @@ fn each<E>(events: Vec<E>, tell: impl FnMut(E) -> Option<Told>) -> Vec<Told> {
 impl Image {
     fn image(&mut self, actor: &str, event: ImageEvent) -> Option<Told> {
         if self.deleted {
+            self.purging |= matches!(event, ImageEvent::Purged(_));
             return None;
         }
         match event {
+            // Only a deleted image is purged so.
+            ImageEvent::Purged(_) => None,
             ImageEvent::Created(event) => {
                 self.workspace = event.workspace.unwrap_or_default().to_string();
                 self.name = name(event.name.as_ref());

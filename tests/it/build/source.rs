@@ -81,13 +81,19 @@ async fn engine_what_is_purged_frees_its_name(shape: Shape) -> anyhow::Result<()
     save_hello(&ada, &image, "one").await?;
     ada.build(&image).await?;
     let reference = ada.resolve(&image).await?;
-    let purge = DeleteImageRequest {
-        image: image.clone(),
-        purge: true,
-        ..DeleteImageRequest::default()
+    let delete = async |purge| {
+        let delete = DeleteImageRequest {
+            image: image.clone(),
+            purge,
+            ..DeleteImageRequest::default()
+        };
+        let position = ada.images().delete_image(delete).await?.into_inner().position;
+        anyhow::Ok(ada.saw(position))
     };
-    ada.saw(ada.images().delete_image(purge).await?.into_inner().position);
+    delete(false).await?;
     assert_eq!(reason(&ada.tile(&image).await.unwrap_err()), "NO_SUCH_IMAGE");
+    let purged = delete(true).await?;
+    assert_eq!(delete(true).await?, purged);
     until_free(&ada, "vision/tool").await?;
     assert!(
         tests::pull(&reference).await.is_err(),
@@ -95,12 +101,16 @@ async fn engine_what_is_purged_frees_its_name(shape: Shape) -> anyhow::Result<()
     );
 
     let all = GetImageHistoryRequest {
-        image,
+        image: image.clone(),
         ..GetImageHistoryRequest::default()
     };
     let entries = ada.history().get_image_history(all).await?.into_inner().entries;
     let types: Vec<String> = entries.into_iter().map(|entry| entry.r#type).collect();
-    assert!(types.contains(&"image.created".to_owned()) && types.contains(&"image.deleted".to_owned()));
+    assert!(
+        ["image.created", "image.deleted", "image.purged"]
+            .iter()
+            .all(|told| types.contains(&(*told).to_owned()))
+    );
 
     let bob = platform.user("bob")?;
     let workspace = bob.workspace("other").await?;

@@ -191,6 +191,27 @@ async fn a_purged_name_is_nobodys_until_its_content_is_gone() {
     bob.image(&elsewhere, "vision/tool").await.unwrap();
 }
 
+// covers R15, R18, R84
+#[tokio::test]
+async fn a_deleted_image_is_purged_later_unless_a_newer_one_has_its_name() {
+    let given = given().await;
+    let old = given.ada.image(&given.workspace, "vision/tool").await.unwrap();
+    delete(&given.ada, &old, false).await.unwrap();
+    let new = given.ada.image(&given.workspace, "vision/tool").await.unwrap();
+    let refused = delete(&given.ada, &old, true).await.unwrap_err();
+    assert_eq!(
+        (refused.code(), reason(&refused).as_str()),
+        (Code::FailedPrecondition, "NAME_REUSED")
+    );
+    delete(&given.ada, &new, false).await.unwrap();
+    // No live image is called so.
+    let purged = delete(&given.ada, "vision/tool", true).await.unwrap();
+    assert_eq!(delete(&given.ada, &new, true).await.unwrap(), purged);
+    let (bob, elsewhere) = given.stranger("bob").await;
+    bob.saw(given.freed(&new, "vision/tool").await.0);
+    bob.image(&elsewhere, "vision/tool").await.unwrap();
+}
+
 #[tokio::test]
 async fn a_name_that_can_t_be_is_refused_with_the_place() {
     let given = given().await;

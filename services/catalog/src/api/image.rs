@@ -12,7 +12,7 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use ids::{ImageId, Ulid};
 use proto::catalog::v1::{
     CheckNameRequest, CheckNameResponse, CreateImageRequest, CreateImageResponse, DeleteImageRequest,
-    DeleteImageResponse, DescribeImageRequest, DescribeImageResponse, GetImageRequest, GetImageResponse,
+    DeleteImageResponse, DescribeImageRequest, DescribeImageResponse, GetImageRequest, GetImageResponse, ImageName,
     ListImagesRequest, ListImagesResponse, RenameImageRequest, RenameImageResponse, WatchImagesRequest,
     WatchImagesResponse, image_service_server::ImageService,
 };
@@ -96,14 +96,14 @@ impl ImageApi {
             name: (&name).into(),
             description: request.description,
         };
-        let steps = [
-            step::<HeldName>(&NameKey::of(&name.repository()), take),
-            step::<Image>(&image, create),
-        ];
+        let key = NameKey::of(&name.repository());
+        let (state, _) = view::name_state(&self.view, &key.to_string()).await?;
+        let steps = [step::<HeldName>(&key, take), step::<Image>(&image, create)];
         let position = self.writer.execute_all(&command, steps).await?;
         Ok(CreateImageResponse {
             position: position.0,
             id: image.to_string(),
+            inherits_content: state == NameState::Kept,
         })
     }
 
@@ -224,18 +224,20 @@ impl ImageApi {
             request.expected_version,
         );
         let located = self.writable(&call.caller, &request.image, Right::Owner).await?;
-        let delete = ImageCommand::Delete {
-            name: (&located.name).into(),
-            purge: request.purge,
-        };
         let image = located.image;
-        let give_back = if request.purge {
-            NameCommand::Release { image }
-        } else {
-            NameCommand::Keep { image }
+        let name = ImageName::from(&located.name);
+        let (delete, give_back) = match (located.deleted, request.purge) {
+            (true, true) => (ImageCommand::Purge, NameCommand::Purge { image }),
+            (_, purge @ true) => (ImageCommand::Delete { name, purge }, NameCommand::Release { image }),
+            (_, purge @ false) => (ImageCommand::Delete { name, purge }, NameCommand::Keep { image }),
         };
         let key = NameKey::of(&located.name.repository());
-        let steps = [step::<Image>(&image, delete), step::<HeldName>(&key, give_back)];
+        let mut steps = vec![step::<Image>(&image, delete)];
+        // Once it is purged, whoever has the name now does not matter.
+        let tile = view::tile(&self.view, &image.to_string()).await?;
+        if !tile.is_some_and(|tile| tile.purged) {
+            steps.push(step::<HeldName>(&key, give_back));
+        }
         let position = self.writer.execute_all(&command, steps).await?;
         Ok(DeleteImageResponse { position: position.0 })
     }

@@ -3,7 +3,7 @@
 use aggregate::{Aggregate, Refusal, RefusalKind};
 use ids::{ImageId, WorkspaceId};
 use proto::{
-    catalog::v1::{ImageCreated, ImageDeleted, ImageDescribed, ImageName, ImageRenamed},
+    catalog::v1::{ImageCreated, ImageDeleted, ImageDescribed, ImageName, ImagePurged, ImageRenamed},
     events::ImageEvent,
 };
 
@@ -14,6 +14,8 @@ pub(crate) struct Image {
     name: Option<ImageName>,
     description: String,
     deleted: bool,
+    /// Its content went with it, or afterwards.
+    purged: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -35,6 +37,8 @@ pub(crate) enum ImageCommand {
         name: ImageName,
         purge: bool,
     },
+    /// Of a deleted image.
+    Purge,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -111,13 +115,20 @@ impl Aggregate for Image {
                 })]),
             };
         }
+        if let ImageCommand::Purge = command {
+            return match self {
+                Self { deleted: false, .. } => Err(ImageRefused::NoSuchImage),
+                Self { purged: true, .. } => Ok(vec![]),
+                _ => Ok(vec![ImageEvent::Purged(ImagePurged {})]),
+            };
+        }
         let current = self
             .name
             .as_ref()
             .filter(|_| !self.deleted)
             .ok_or(ImageRefused::NoSuchImage)?;
         match command {
-            ImageCommand::Create { .. } => Ok(vec![]),
+            ImageCommand::Create { .. } | ImageCommand::Purge => Ok(vec![]),
             ImageCommand::Rename { from, .. } if from != *current => Err(ImageRefused::Renamed),
             ImageCommand::Rename { from, to } if from == to => Ok(vec![]),
             ImageCommand::Rename { from, to } => Ok(vec![ImageEvent::Renamed(ImageRenamed {
@@ -147,7 +158,11 @@ impl Aggregate for Image {
             }
             ImageEvent::Renamed(event) => self.name.clone_from(&event.to),
             ImageEvent::Described(event) => self.description.clone_from(&event.description),
-            ImageEvent::Deleted(_) => self.deleted = true,
+            ImageEvent::Deleted(event) => {
+                self.deleted = true;
+                self.purged = event.purge;
+            }
+            ImageEvent::Purged(_) => self.purged = true,
         }
     }
 }
@@ -188,6 +203,30 @@ mod tests {
         given::<Image>([created(), renamed])
             .when(rename("a"))
             .then_refused(&ImageRefused::Renamed);
+    }
+
+    // covers R15, R84
+    #[test]
+    fn a_deleted_image_is_purged_once() {
+        let deleted = |purge| {
+            ImageEvent::Deleted(ImageDeleted {
+                purge,
+                name: Some(name("a")),
+            })
+        };
+        let purged = ImageEvent::Purged(ImagePurged {});
+        given::<Image>([created()])
+            .when(ImageCommand::Purge)
+            .then_refused(&ImageRefused::NoSuchImage);
+        given::<Image>([created(), deleted(false)])
+            .when(ImageCommand::Purge)
+            .then([purged.clone()]);
+        given::<Image>([created(), deleted(false), purged])
+            .when(ImageCommand::Purge)
+            .then([]);
+        given::<Image>([created(), deleted(true)])
+            .when(ImageCommand::Purge)
+            .then([]);
     }
 
     // covers R15, R18

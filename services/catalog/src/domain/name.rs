@@ -40,8 +40,8 @@ enum Holder {
     #[default]
     Free,
     Image(ImageId, WorkspaceId),
-    /// The content of a deleted image is still there.
-    Workspace(WorkspaceId),
+    /// The content of the deleted image is still there.
+    Workspace(WorkspaceId, ImageId),
     /// The content is being removed.
     Releasing,
 }
@@ -58,6 +58,8 @@ pub(crate) enum NameCommand {
     Keep { image: ImageId },
     /// The image is gone or has another name, and the content goes.
     Release { image: ImageId },
+    /// The image was deleted before, and its content goes now.
+    Purge { image: ImageId },
     /// The content is gone.
     Free,
 }
@@ -65,8 +67,10 @@ pub(crate) enum NameCommand {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NameRefused {
     /// Says nothing of who holds it.
-    #[error("the name is taken, choose another")]
-    Taken,
+    #[error("the name `{0}` is taken, choose another")]
+    Taken(String),
+    #[error("the name of this image was given to a newer one, and its content with it: purge the newer one")]
+    Inherited,
     #[error("the image has another name by now, look again")]
     NotHolder,
 }
@@ -74,14 +78,16 @@ pub(crate) enum NameRefused {
 impl Refusal for NameRefused {
     fn kind(&self) -> RefusalKind {
         match self {
-            Self::Taken => RefusalKind::AlreadyExists,
+            Self::Taken(_) => RefusalKind::AlreadyExists,
+            Self::Inherited => RefusalKind::WrongState,
             Self::NotHolder => RefusalKind::Stale,
         }
     }
 
     fn reason(&self) -> &'static str {
         match self {
-            Self::Taken => "NAME_TAKEN",
+            Self::Taken(_) => "NAME_TAKEN",
+            Self::Inherited => "NAME_REUSED",
             Self::NotHolder => "STALE_REVISION",
         }
     }
@@ -113,12 +119,13 @@ impl Aggregate for Name {
             } => {
                 let may = match self.holder {
                     Holder::Free => true,
-                    Holder::Workspace(keeper) => keeper == workspace,
+                    Holder::Workspace(keeper, _) => keeper == workspace,
                     // Whoever took it now would see its content vanish.
                     Holder::Image(..) | Holder::Releasing => false,
                 };
                 if !may {
-                    return Err(NameRefused::Taken);
+                    let host = if registry.is_empty() { "" } else { "/" };
+                    return Err(NameRefused::Taken(format!("{registry}{host}{path}")));
                 }
                 Ok(vec![NameEvent::Taken(NameTaken {
                     image: Some(image),
@@ -135,6 +142,12 @@ impl Aggregate for Name {
                 self.held_by(image)?;
                 Ok(vec![NameEvent::Releasing(NameReleasing {})])
             }
+            NameCommand::Purge { image } => match self.holder {
+                Holder::Workspace(_, last) if last == image => Ok(vec![NameEvent::Releasing(NameReleasing {})]),
+                Holder::Image(..) | Holder::Workspace(..) => Err(NameRefused::Inherited),
+                // It went, or goes, with that of a newer image.
+                Holder::Releasing | Holder::Free => Ok(vec![]),
+            },
             NameCommand::Free if self.holder == Holder::Releasing => Ok(vec![NameEvent::Released(NameReleased {})]),
             NameCommand::Free => Ok(vec![]),
         }
@@ -145,7 +158,7 @@ impl Aggregate for Name {
             (NameEvent::Taken(event), _) => {
                 Holder::Image(event.image.unwrap_or_default(), event.workspace.unwrap_or_default())
             }
-            (NameEvent::Kept(_), Holder::Image(_, workspace)) => Holder::Workspace(workspace),
+            (NameEvent::Kept(_), Holder::Image(image, workspace)) => Holder::Workspace(workspace, image),
             (NameEvent::Kept(_), holder) => holder,
             (NameEvent::Releasing(_), _) => Holder::Releasing,
             (NameEvent::Released(_), _) => Holder::Free,
@@ -189,12 +202,9 @@ mod tests {
     #[test]
     fn a_held_name_is_taken_for_everybody() {
         given::<Name>([]).when(take(1, 1)).then([taken(1, 1)]);
-        given::<Name>([taken(1, 1)])
-            .when(take(2, 1))
-            .then_refused(&NameRefused::Taken);
-        given::<Name>([taken(1, 1)])
-            .when(take(2, 2))
-            .then_refused(&NameRefused::Taken);
+        let refused = NameRefused::Taken("team/tool".to_owned());
+        given::<Name>([taken(1, 1)]).when(take(2, 1)).then_refused(&refused);
+        given::<Name>([taken(1, 1)]).when(take(2, 2)).then_refused(&refused);
     }
 
     // covers R7, R15, R84
@@ -203,8 +213,25 @@ mod tests {
         let kept = [taken(1, 1), NameEvent::Kept(NameKept {})];
         given::<Name>(kept.clone())
             .when(take(2, 2))
-            .then_refused(&NameRefused::Taken);
+            .then_refused(&NameRefused::Taken("team/tool".to_owned()));
         given::<Name>(kept).when(take(2, 1)).then([taken(2, 1)]);
+    }
+
+    // covers R15, R84
+    #[test]
+    fn only_the_last_image_of_a_name_can_be_purged_afterwards() {
+        let kept = || NameEvent::Kept(NameKept {});
+        let purge = |n| NameCommand::Purge { image: image(n) };
+        let again = [taken(1, 1), kept(), taken(2, 1)];
+        given::<Name>([taken(1, 1), kept()])
+            .when(purge(1))
+            .then([NameEvent::Releasing(NameReleasing {})]);
+        given::<Name>(again.clone())
+            .when(purge(1))
+            .then_refused(&NameRefused::Inherited);
+        given::<Name>(again.into_iter().chain([kept()]))
+            .when(purge(1))
+            .then_refused(&NameRefused::Inherited);
     }
 
     // covers R17
@@ -213,7 +240,7 @@ mod tests {
         let releasing = [taken(1, 1), NameEvent::Releasing(NameReleasing {})];
         given::<Name>(releasing.clone())
             .when(take(2, 1))
-            .then_refused(&NameRefused::Taken);
+            .then_refused(&NameRefused::Taken("team/tool".to_owned()));
         let released = NameEvent::Released(NameReleased {});
         given::<Name>(releasing.clone())
             .when(NameCommand::Free)

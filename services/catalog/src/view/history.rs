@@ -59,8 +59,11 @@ pub(super) fn of_image(entry: &Entry, index: usize, event: &ImageEvent, tile: &T
         ImageEvent::Described(_) => ("image.described", "description changed".to_owned()),
         ImageEvent::Deleted(event) if event.purge => ("image.deleted", "deleted with its content".to_owned()),
         ImageEvent::Deleted(_) => ("image.deleted", "deleted, its content is kept".to_owned()),
+        ImageEvent::Purged(_) => ("image.purged", "content removed".to_owned()),
     };
-    row(entry, index, tile, kind, summary)
+    let mut row = row(entry, index, tile, kind, summary);
+    row.after_deletion &= !matches!(event, ImageEvent::Purged(_));
+    row
 }
 
 pub(super) fn of_spec(entry: &Entry, index: usize, event: &SpecEvent, tile: &Tile) -> HistoryRow {

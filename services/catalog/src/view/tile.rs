@@ -20,6 +20,7 @@ pub(crate) struct Tile {
     primary_tag: String,
     pub(crate) description: String,
     pub(crate) deleted: bool,
+    pub(crate) purged: bool,
     created: Did,
     modified: Did,
     built: Did,
@@ -115,7 +116,11 @@ impl Tile {
             }
             ImageEvent::Renamed(event) => self.set_name(event.to.as_ref()),
             ImageEvent::Described(event) => self.description.clone_from(&event.description),
-            ImageEvent::Deleted(_) => self.deleted = true,
+            ImageEvent::Deleted(event) => {
+                self.deleted = true;
+                self.purged = event.purge;
+            }
+            ImageEvent::Purged(_) => self.purged = true,
         }
         self.version = entry.position.0;
         self.position = entry.position.0;

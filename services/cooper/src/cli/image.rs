@@ -30,12 +30,13 @@ pub(crate) enum ImageCommand {
         #[arg(value_name = "TEXT")]
         text: String,
     },
-    /// Delete an image; its history stays.
+    /// Delete an image; its history stays, and without --purge what is in the registry.
     Delete {
-        /// By name, address or id.
+        /// By name, address or id; with --purge, also of an image that was deleted without it.
         #[arg(value_name = "IMAGE")]
         image: Reference,
-        /// Remove what is in the registry too, and give the name back.
+        /// Remove all that is in the registry under this name, also what earlier images of the name left there, and
+        /// give the name back.
         #[arg(long)]
         purge: bool,
     },

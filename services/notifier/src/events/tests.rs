@@ -10,7 +10,7 @@ use insta::assert_snapshot;
 use prost::Message as _;
 use proto::{
     builder::v1::{AttemptLost, BuildCancelled, BuildFailed, BuildLost, BuildPhase, BuildStarted, CancelRequested},
-    catalog::v1::{ImageDescribed, MemberAdded, MemberRemoved, WorkspaceCreated},
+    catalog::v1::{ImageDescribed, ImagePurged, MemberAdded, MemberRemoved, WorkspaceCreated},
     events::RepositoryEvent,
     registry::v1::{PublicationAborted, PublicationCommitted, PublicationReopened, TagMoved},
 };
@@ -252,6 +252,13 @@ fn a_purge_is_told_when_nothing_is_left_under_the_name() {
     story.release("team/old");
     assert_eq!(story.told(), "");
     story.release("team/tool");
+    story.release("team/tool");
+    assert_snapshot!(story.told(), @r#"image.purged {"name":"team/tool"}"#);
+
+    let mut story = Story::of("team/tool");
+    story.delete("team/tool", false);
+    story.told();
+    story.image(ImageEvent::Purged(ImagePurged {}));
     story.release("team/tool");
     assert_snapshot!(story.told(), @r#"image.purged {"name":"team/tool"}"#);
 }

@@ -101,9 +101,13 @@ impl Patches {
                     .execute(&mut *view)
                     .await?;
                 if deleted.purge {
-                    let leaving = "UPDATE place SET state = 1 WHERE image = ? AND state = 0";
-                    sqlx::query(leaving).bind(image).execute(view).await?;
+                    leave(view, image).await?;
                 }
+            }
+            ImageEvent::Purged(_) => {
+                self.follow(entry);
+                self.write(view).await?;
+                leave(view, image).await?;
             }
         }
         Ok(())
@@ -266,6 +270,13 @@ impl Patches {
         upsert(view, CONTENTS, patches.contents).await?;
         upsert(view, PLACES, patches.places).await
     }
+}
+
+/// What the image has in the registry is to go.
+async fn leave(view: &mut SqliteConnection, image: &str) -> Result<(), ViewError> {
+    let leaving = "UPDATE place SET state = 1 WHERE image = ? AND state = 0";
+    sqlx::query(leaving).bind(image).execute(view).await?;
+    Ok(())
 }
 
 /// Rows go in as one JSON array of `[key, columns]`.
