@@ -31,6 +31,19 @@ macro_rules! to_user {
 /// Images that were found are remembered, because a query costs two thread hops.
 const FOUND: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
 
+/// As many workspaces of one name are told.
+const AMBIGUOUS_TOLD: i64 = 10;
+const USER_LENGTH_MAX: usize = 255;
+
+/// Whether this can be a user: what a token calls its owner, in one word.
+pub fn is_user(text: &str) -> bool {
+    let length = text.chars().count();
+    (1..=USER_LENGTH_MAX).contains(&length) && !text.contains(|c: char| c.is_whitespace() || c.is_control())
+}
+
+/// What is said of a user that can be none.
+pub const MALFORMED_USER: &str = "a user is 1 to 255 characters, without spaces and control characters";
+
 /// Who calls, as the token says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
@@ -46,8 +59,8 @@ pub enum Denied {
     NoSuchImage,
     #[error("no such workspace, or you are not a member of it")]
     NoSuchWorkspace,
-    #[error("several of your workspaces are called `{0}`, use the id")]
-    AmbiguousWorkspace(String),
+    #[error("several of your workspaces are called `{name}`, use an id: {ids}")]
+    AmbiguousWorkspace { name: String, ids: String },
     #[error("only an owner of the workspace may do this")]
     OwnerOnly,
     #[error("you may see this image but not change it, ask for write access")]
@@ -269,18 +282,25 @@ impl Access {
             "SELECT workspace.id, member.role FROM workspace
              LEFT JOIN member ON member.workspace = workspace.id AND member.user = ?1
              WHERE (workspace.id = ?2 OR workspace.name = ?2) AND (member.role IS NOT NULL OR ?3)
-             ORDER BY workspace.id = ?2 DESC LIMIT 2",
+             ORDER BY workspace.id = ?2 DESC, workspace.id LIMIT ?4",
         )
         .bind(&caller.user)
         .bind(reference)
         .bind(caller.admin)
+        .bind(AMBIGUOUS_TOLD)
         .fetch_all(self.view.rows())
         .await?;
         let (id, role) = match &rows[..] {
             [] => return Err(Denied::NoSuchWorkspace),
             [one] => one,
-            [first, _] if first.0 == reference => first,
-            _ => return Err(Denied::AmbiguousWorkspace(reference.to_owned())),
+            [first, ..] if first.0 == reference => first,
+            several => {
+                let ids: Vec<&str> = several.iter().map(|(id, _)| id.as_str()).collect();
+                return Err(Denied::AmbiguousWorkspace {
+                    name: reference.to_owned(),
+                    ids: ids.join(", "),
+                });
+            }
         };
         if needed == Role::Owner && *role != Some(Role::Owner as i32) {
             return Err(Denied::OwnerOnly);

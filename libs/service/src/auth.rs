@@ -179,7 +179,7 @@ impl LocalKey {
 
     /// A token for a user.
     pub fn sign(&self, user: &str, admin: bool, lifetime: Duration, clock: &Clock) -> anyhow::Result<String> {
-        ensure!(!user.is_empty(), "a token needs a user");
+        ensure!(access::is_user(user), access::MALFORMED_USER);
         ensure!(lifetime <= LIFETIME_MAX, "a token lives at most 90 days");
         let now = u64::try_from(clock.now_ms() / 1_000)?;
         let claims = Claims {

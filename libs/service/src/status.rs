@@ -84,7 +84,7 @@ impl From<Denied> for Failure {
         let (code, reason) = match &denied {
             Denied::NoSuchImage => (Code::NotFound, "NO_SUCH_IMAGE"),
             Denied::NoSuchWorkspace => (Code::NotFound, "NO_SUCH_WORKSPACE"),
-            Denied::AmbiguousWorkspace(_) => (Code::FailedPrecondition, "AMBIGUOUS_WORKSPACE"),
+            Denied::AmbiguousWorkspace { .. } => (Code::FailedPrecondition, "AMBIGUOUS_WORKSPACE"),
             Denied::OwnerOnly => (Code::PermissionDenied, "OWNER_ONLY"),
             Denied::NeedsWrite => (Code::PermissionDenied, "NEEDS_WRITE"),
             Denied::NeedsManage => (Code::PermissionDenied, "NEEDS_MANAGE"),

@@ -9,7 +9,7 @@ mod tile;
 
 pub(crate) use history::{HistoryRow, image_history};
 pub(crate) use kept::{AsOf, fold, stream};
-pub(crate) use queries::{Filter, NameState, name_state, released_names, tile, tiles, tiles_after, workspaces};
+pub(crate) use queries::{Filter, NameState, name_state, owned, released_names, tile, tiles, tiles_after, workspaces};
 pub(crate) use tile::Tile;
 
 use async_trait::async_trait;

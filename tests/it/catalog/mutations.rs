@@ -37,7 +37,7 @@ impl Client {
                 let request = CreateWorkspaceRequest {
                     request_id,
                     id: workspace,
-                    name: "vision".to_owned(),
+                    name: "mine".to_owned(),
                 };
                 workspaces.create_workspace(request).await?.into_inner().position
             }

@@ -92,6 +92,36 @@ async fn a_missing_wrong_or_expired_token_gets_one_sentence() {
     }
 }
 
+// covers R6
+#[tokio::test]
+async fn an_owner_has_each_name_once_and_what_is_ambiguous_is_told_with_the_ids() {
+    let given = given().await;
+    let again = given.ada.workspace("vision").await.unwrap_err();
+    assert_eq!(
+        (again.code(), reason(&again).as_str()),
+        (Code::AlreadyExists, "WORKSPACE_EXISTS")
+    );
+    assert!(again.message().contains(&given.workspace), "{}", again.message());
+    for wrong in ["", " vision", "a\tb", &"x".repeat(65)] {
+        let refused = given.ada.workspace(wrong).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument, "{wrong:?}");
+    }
+    let bob = given.home.user("bob").unwrap();
+    let other = bob.workspace("vision").await.unwrap();
+    for wrong in ["", "a da", "a\nda"] {
+        let refused = add(&bob, &other, wrong, Role::Participant).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument, "{wrong:?}");
+    }
+    given
+        .ada
+        .saw(add(&bob, &other, "ada", Role::Participant).await.unwrap());
+    let ambiguous = given.ada.image("vision", "vision/tool").await.unwrap_err();
+    assert_eq!(reason(&ambiguous), "AMBIGUOUS_WORKSPACE");
+    for id in [&given.workspace, &other] {
+        assert!(ambiguous.message().contains(id), "{}", ambiguous.message());
+    }
+}
+
 // covers R6, R8
 #[tokio::test]
 async fn what_one_may_not_see_looks_like_what_is_not_there() {

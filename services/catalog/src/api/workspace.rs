@@ -5,7 +5,7 @@ use crate::{
     domain::{Workspace, WorkspaceCommand},
     view,
 };
-use access::{Denied, Role};
+use access::{Denied, MALFORMED_USER, Role, is_user};
 use eventlog::{View, Writer};
 use ids::{Ulid, WorkspaceId};
 use proto::catalog::v1::{
@@ -13,8 +13,8 @@ use proto::catalog::v1::{
     GetWorkspaceResponse, ListWorkspacesRequest, ListWorkspacesResponse, RemoveMemberRequest, RemoveMemberResponse,
     SetMemberRoleRequest, SetMemberRoleResponse, workspace_service_server::WorkspaceService,
 };
-use service::{Call, Failure, World, invalid, page};
-use tonic::{Request, Response, Status};
+use service::{Call, Failure, World, invalid, page, status};
+use tonic::{Code, Request, Response, Status};
 
 pub(crate) struct WorkspaceApi {
     world: World,
@@ -45,6 +45,11 @@ impl WorkspaceApi {
         } else {
             request.id.parse().map_err(|error| invalid("id", error))?
         };
+        if let Some(other) = view::owned(&self.view, &call.caller.user, &request.name, &id.to_string()).await? {
+            // By the view alone: what matters are the ids, and two at once do no harm.
+            let sentence = format!("you own a workspace called `{}` already: {other}", request.name);
+            return Err(status(Code::AlreadyExists, "WORKSPACE_EXISTS", sentence).into());
+        }
         let create = WorkspaceCommand::Create {
             name: request.name,
             owner: call.caller.user,
@@ -113,6 +118,9 @@ impl WorkspaceApi {
 
     async fn add(&self, request: Request<AddMemberRequest>) -> Result<AddMemberResponse, Failure> {
         let (call, request) = self.admit(request).await?;
+        if !is_user(&request.user) {
+            return Err(invalid("user", MALFORMED_USER).into());
+        }
         let role = request.role();
         let add = WorkspaceCommand::AddMember {
             user: request.user,

@@ -26,7 +26,7 @@ pub(crate) enum WorkspaceCommand {
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum WorkspaceRefused {
-    #[error("a workspace's name has 1 to {NAME_LENGTH_MAX} characters, and no control characters")]
+    #[error("a workspace's name has 1 to {NAME_LENGTH_MAX} characters, no control characters, and no spaces around it")]
     Name,
     #[error("a member needs a user and a role")]
     Member,
@@ -72,6 +72,11 @@ impl Refusal for WorkspaceRefused {
     }
 }
 
+fn is_name(text: &str) -> bool {
+    let length = text.chars().count();
+    (1..=NAME_LENGTH_MAX).contains(&length) && text.trim() == text && !text.contains(char::is_control)
+}
+
 impl Workspace {
     pub(crate) fn members(&self) -> impl Iterator<Item = (&str, Role)> {
         self.members.iter().map(|(user, role)| (user.as_str(), *role))
@@ -99,10 +104,9 @@ impl Aggregate for Workspace {
 
     fn decide(&self, command: WorkspaceCommand) -> Result<Vec<WorkspaceEvent>, WorkspaceRefused> {
         if let WorkspaceCommand::Create { name, owner } = command {
-            let length = name.chars().count();
             return if self.exists {
                 Err(WorkspaceRefused::Exists)
-            } else if length == 0 || length > NAME_LENGTH_MAX || name.chars().any(char::is_control) {
+            } else if !is_name(&name) {
                 Err(WorkspaceRefused::Name)
             } else {
                 Ok(vec![WorkspaceEvent::Created(WorkspaceCreated { name, owner })])

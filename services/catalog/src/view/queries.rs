@@ -3,7 +3,7 @@
 use super::Tile;
 use access::Visible;
 use eventlog::{Position, View};
-use proto::catalog::v1::{ImageStatus, Member, Workspace};
+use proto::catalog::v1::{ImageStatus, Member, Role, Workspace};
 use service::timestamp;
 
 /// How a name stands.
@@ -159,4 +159,18 @@ pub(crate) async fn workspaces(
         })
     };
     rows.into_iter().map(parse).collect()
+}
+
+/// Another workspace of this name that the user owns.
+pub(crate) async fn owned(view: &View, user: &str, name: &str, except: &str) -> sqlx::Result<Option<String>> {
+    sqlx::query_scalar(
+        "SELECT id FROM member JOIN workspace ON id = workspace
+         WHERE user = ? AND role = ? AND name = ? AND id <> ? LIMIT 1",
+    )
+    .bind(user)
+    .bind(Role::Owner as i32)
+    .bind(name)
+    .bind(except)
+    .fetch_optional(view.rows())
+    .await
 }
