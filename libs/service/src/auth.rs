@@ -23,7 +23,6 @@ use std::{
 
 const ISSUER: &str = "cooperage-local";
 const AUDIENCE: &str = "cooperage";
-const LEEWAY_SECONDS: u64 = 60;
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
 /// Tokens whose signature was checked are remembered, because each check costs as much as the rest of a short call.
 const CHECKED: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
@@ -92,7 +91,8 @@ impl Verifier {
         validation.set_issuer(&[ISSUER]);
         validation.set_audience(&[AUDIENCE]);
         validation.set_required_spec_claims(&["iss", "aud", "sub", "iat", "exp"]);
-        validation.leeway = LEEWAY_SECONDS;
+        // What the token says is what its owner is shown.
+        validation.leeway = 0;
         Ok(Self {
             key: DecodingKey::from_ed_pem(&pem).context("the key that tokens are signed with is not Ed25519 in PEM")?,
             validation,
@@ -130,7 +130,7 @@ impl Verifier {
                 user: data.claims.sub,
                 admin: data.claims.admin,
             },
-            until: i64::try_from(data.claims.exp.saturating_add(LEEWAY_SECONDS)).unwrap_or(i64::MAX),
+            until: i64::try_from(data.claims.exp).unwrap_or(i64::MAX),
         };
         self.checked().put(hash, bearer.clone());
         Ok(bearer)
