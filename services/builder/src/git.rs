@@ -9,7 +9,6 @@ mod child;
 mod parent;
 mod refused;
 mod remote;
-mod source;
 mod tree;
 
 use std::{path::PathBuf, time::Duration};
@@ -18,11 +17,11 @@ use serde::{Deserialize, Serialize};
 use tokio::io::AsyncRead;
 
 pub use child::child_main;
+use context::Limits;
+
+pub use context::git::{GitSource, normalize};
 pub use parent::fetch;
 pub use refused::GitRefused;
-pub use source::{GitSource, normalize};
-
-use context::Limits;
 
 #[derive(Debug, Clone)]
 pub struct GitRequest {

@@ -80,6 +80,18 @@ impl Source {
         }
     }
 
+    /// Reads all files of a directory once, so that what can't be read is known before anything is made.
+    pub(crate) async fn check(&self) -> Result<(), Failure> {
+        let Self::Directory(folder) = self.clone() else {
+            return Ok(());
+        };
+        let read = tokio::task::spawn_blocking(move || context::tar_directory(folder, io::sink()).map(drop));
+        match read.await {
+            Ok(Err(error)) => Err(unpackable(&error)),
+            Ok(Ok(())) | Err(_) => Ok(()),
+        }
+    }
+
     fn pack(self, mut chunks: Chunks) -> io::Result<()> {
         match self {
             Self::Directory(folder) => {
@@ -108,6 +120,10 @@ fn unreadable(path: &Path, error: &io::Error) -> Failure {
         _ => error.to_string(),
     };
     Failure::new(Exit::Invalid, format!("{} can't be read: {cause}", path.display()))
+}
+
+fn unpackable(error: &io::Error) -> Failure {
+    Failure::new(Exit::Invalid, format!("the files can't be read: {error}"))
 }
 
 fn dockerfile_in(tar: &Path) -> io::Result<Option<String>> {
@@ -187,9 +203,7 @@ async fn attempted(
                 Ok(Ok(())) => open = None,
                 // The server does not listen any more: its answer says why.
                 Ok(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => {}
-                Ok(Err(error)) => {
-                    break Err(Failure::new(Exit::Invalid, format!("the files can't be read: {error}")));
-                }
+                Ok(Err(error)) => break Err(unpackable(&error)),
                 Err(_) => break Err(Failure::new(Exit::Internal, "the files can't be packed: their thread died")),
             },
             _ = ticks.tick(), if shows_progress => progress(shell, &sent, "\x1b[K"),

@@ -4,12 +4,13 @@ use crate::{
     domain::{Command, Refused, Spec},
     upload, view,
 };
-use ::context::Limits;
+use ::context::{Limits, git::normalize};
 use access::Right;
+use aggregate::Aggregate as _;
 use eventlog::{Done, ExecuteError, Outcome, View, Writer};
 use ids::ImageId;
 use proto::editor::v1::{
-    BuildSpec, ContextKind, GetSpecRequest, GetSpecResponse, ListRevisionsRequest, ListRevisionsResponse,
+    BuildSpec, ContextKind, GetSpecRequest, GetSpecResponse, GitSource, ListRevisionsRequest, ListRevisionsResponse,
     RestoreRevisionRequest, RestoreRevisionResponse, Revision, SaveSpecRequest, SaveSpecResponse, UploadContextRequest,
     UploadContextResponse, UploadStart, editor_service_server::EditorService, upload_context_request::Part,
 };
@@ -46,21 +47,22 @@ impl EditorApi {
     /// One question about rights and one append: a save waits for no view.
     async fn save(&self, request: Request<SaveSpecRequest>) -> Result<SaveSpecResponse, Failure> {
         let (call, request) = self.admit(request).await?;
+        let spec = request
+            .spec
+            .ok_or_else(|| invalid("spec", "a save needs what to save"))?;
+        let spec = self.with_source(spec)?;
+        if request.validate_only {
+            let first = save_command(spec, request.note, None);
+            Spec::default().decide(first).map_err(refused)?;
+            return Ok(SaveSpecResponse::default());
+        }
         let located = self
             .world
             .access
             .image(&call.caller, &request.image, Right::Write)
             .await?;
-        let spec = request
-            .spec
-            .ok_or_else(|| invalid("spec", "a save needs what to save"))?;
         self.keep_files(located.image, &spec).await?;
-        let command = Command::SaveRevision {
-            spec: Box::new(spec),
-            note: request.note,
-            expected_revision: request.expected_revision,
-            restored_from: 0,
-        };
+        let command = save_command(spec, request.note, request.expected_revision);
         let request = call.request(&self.world, &request.request_id)?;
         let done = self.writer.execute::<Spec>(&request, &located.image, command).await?;
         Ok(SaveSpecResponse {
@@ -68,6 +70,26 @@ impl EditorApi {
             revision: self.revision_of(&done).await?,
             created: done.outcome != Outcome::Unchanged,
         })
+    }
+
+    /// Reads the address of the repository, as the builder will. In the half that is not used, http is nobody's danger.
+    fn with_source(&self, mut spec: BuildSpec) -> Result<BuildSpec, Failure> {
+        if let Some(git) = spec.git.as_mut().filter(|git| !git.url.is_empty()) {
+            let is_unused = spec.context_kind != i32::from(ContextKind::GitRepository);
+            let allow_http = self.world.config.builder.git_http || is_unused;
+            let source = normalize(&git.url, &git.r#ref, &git.directory, allow_http).map_err(|malformed| {
+                refused(Refused::Source {
+                    reason: malformed.reason(),
+                    sentence: malformed.to_string(),
+                })
+            })?;
+            *git = GitSource {
+                url: source.url,
+                r#ref: source.reference,
+                directory: source.directory,
+            };
+        }
+        Ok(spec)
     }
 
     /// Files that no revision needs yet may be about to be removed. From here on they are not, for a day.
@@ -212,6 +234,15 @@ impl EditorApi {
             position: done.position.0,
             context: Some(context),
         })
+    }
+}
+
+fn save_command(spec: BuildSpec, note: String, expected_revision: Option<u32>) -> Command {
+    Command::SaveRevision {
+        spec: Box::new(spec),
+        note,
+        expected_revision,
+        restored_from: 0,
     }
 }
 

@@ -109,7 +109,7 @@ impl Spec {
 
     /// What the user wrote, as it will stand in the log.
     fn edited(&self, spec: BuildSpec, expected: Option<u32>) -> Result<BuildSpec, Refused> {
-        let spec = self.with_other_half(rules::normal(spec)?);
+        let spec = self.with_other_half(rules::normal(spec));
         rules::check(&spec)?;
         self.expect(expected)?;
         self.attached(spec)

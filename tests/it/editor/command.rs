@@ -166,3 +166,49 @@ async fn a_directory_that_is_too_large_is_told_with_the_figures_through_the_gate
     platform.saw_commands("ada", &ada).unwrap();
     assert_eq!(ada.revisions("vision/tool").await.unwrap().len(), 1);
 }
+
+// covers R1, R24, R26, R36
+#[tokio::test]
+async fn a_spec_that_is_refused_leaves_no_image_behind() {
+    let (platform, _) = given(Shape::One, &[]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let large = folder.path().join("Large");
+    fs::write(&large, "#".repeat(256 * 1024 + 1)).unwrap();
+    let cooper = |words: &[&str]| {
+        let mut command = platform.cooper("ada").unwrap();
+        command.args(["--workspace", "vision"]).args(words);
+        command.env_remove("VISUAL").env_remove("EDITOR");
+        ends(command.stdin(std::process::Stdio::null()))
+    };
+    let name = "vision/tool";
+    for (words, code, sentence) in [
+        (&["--git", "http://example.org/a"][..], 65, "'http' is not allowed"),
+        (&["--git", "ftp://example.org/a"], 65, "'ftp' is not allowed"),
+        (&["-f", large.to_str().unwrap()], 75, "the Dockerfile has 262145 bytes"),
+        (&["-f", "absent"], 65, "no such file"),
+        (&["--build-arg", "1=x"], 65, "the name of a build argument"),
+        (&["--dir", "docker"], 2, "--git"),
+    ] {
+        let (ended, _, said) = cooper(&[&["image", "create", name], words].concat());
+        assert_eq!(ended, code, "{words:?}: {said}");
+        assert!(said.contains(sentence), "{words:?}: {said}");
+    }
+    let (ended, _, said) = cooper(&["build", "-t", name, "http://example.org/a"]);
+    assert_eq!((ended, said.contains("'http' is not allowed")), (65, true), "{said}");
+    assert_eq!(cooper(&["image", "ls", "-q"]).1, "");
+
+    let made = cooper(&["image", "create", name, "--git", "https://example.org/a#v1"]);
+    assert_eq!(made.0, 0, "{}", made.2);
+    let saved = cooper(&["image", "save", name, "--dir", "docker"]);
+    assert_eq!(saved.0, 0, "{}", saved.2);
+    let (_, revision, _) = cooper(&["image", "dockerfile", name, "--output", "json"]);
+    let git = r#""git":{"directory":"docker","ref":"v1","url":"https://example.org/a"}"#;
+    assert!(revision.contains(git), "{revision}");
+
+    let (ended, _, said) = cooper(&["image", "edit", name]);
+    assert_eq!(
+        (ended, said.contains("image save vision/tool -f -")),
+        (2, true),
+        "{said}"
+    );
+}

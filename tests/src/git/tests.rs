@@ -34,7 +34,7 @@ impl Fetch {
 
     fn request(&self, address: &str) -> GitRequest {
         GitRequest {
-            source: normalize(address, "", "").unwrap(),
+            source: normalize(address, "", "", true).unwrap(),
             allow_http: true,
             allow_private: true,
             limits: GitLimits::default(),

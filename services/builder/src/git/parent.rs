@@ -34,12 +34,7 @@ pub async fn fetch(request: GitRequest) -> Result<GitContext, GitRefused> {
         program,
     } = request;
     // also when it was stored by an older version, with other rules
-    let source = normalize(&source.url, &source.reference, &source.directory)?;
-    if !allow_http && !source.url.starts_with("https://") {
-        return Err(GitRefused::Scheme {
-            scheme: "http".to_owned(),
-        });
-    }
+    let source = normalize(&source.url, &source.reference, &source.directory, allow_http)?;
     let host = Url::parse(&source.url)
         .ok()
         .and_then(|url| url.host_str().map(str::to_owned))

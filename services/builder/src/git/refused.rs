@@ -3,22 +3,12 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use context::ContextRefused;
+use context::{ContextRefused, git::MalformedSource};
 
 #[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
 pub enum GitRefused {
-    #[error("'{url}' is not the address of a repository; write https://host/path")]
-    Address { url: String },
-    #[error("'{scheme}' is not allowed for repositories; write an https address")]
-    Scheme { scheme: String },
-    #[error("the address of the repository contains a user name or a password; leave them out")]
-    Userinfo,
-    #[error("the {what} is given in the address and beside it; give it once")]
-    Twice { what: String },
-    #[error("'{reference}' cannot be the name of a branch, a tag or a commit; correct it")]
-    Reference { reference: String },
-    #[error("'{directory}' leaves the repository; name a directory in it by a relative path without '..'")]
-    Directory { directory: String },
+    #[error(transparent)]
+    Source(#[from] MalformedSource),
     #[error("the git host {host} has no public address; name one that is reachable from everywhere")]
     NotPublic { host: String },
     #[error("could not reach the git host {host}: {cause}")]
@@ -59,11 +49,9 @@ impl GitRefused {
     /// A fixed word for programs.
     pub fn reason(&self) -> &str {
         match self {
-            Self::Address { .. } | Self::Twice { .. } => "GIT_URL",
-            Self::Scheme { .. } => "GIT_URL_SCHEME",
-            Self::Userinfo => "GIT_URL_CREDENTIALS",
-            Self::Reference { .. } | Self::NoSuchReference { .. } => "GIT_REF",
-            Self::Directory { .. } | Self::NoSuchDirectory { .. } => "GIT_DIRECTORY",
+            Self::Source(malformed) => malformed.reason(),
+            Self::NoSuchReference { .. } => "GIT_REF",
+            Self::NoSuchDirectory { .. } => "GIT_SUBDIR",
             Self::NotPublic { .. } => "GIT_HOST_NOT_PUBLIC",
             Self::Unreachable { .. } => "GIT_HOST_UNREACHABLE",
             Self::Certificate { .. } => "GIT_HOST_CERTIFICATE",

@@ -7,6 +7,8 @@ use git2::{
 };
 use url::Url;
 
+use context::git::MalformedSource;
+
 use super::{GitRefused, Job, address};
 
 /// Where the wanted branch or tag is kept.
@@ -81,7 +83,7 @@ struct Host<'a> {
 
 impl<'a> Host<'a> {
     fn open(job: &'a Job) -> Result<Self, GitRefused> {
-        let bad = || GitRefused::Address {
+        let bad = || MalformedSource::Address {
             url: job.source.url.clone(),
         };
         let url = Url::parse(&job.source.url).map_err(|_| bad())?;

@@ -68,7 +68,8 @@ async fn from_git(world: &World, spec: &BuildSpec, work: &Path) -> Result<Source
         entries: world.config.editor.context_entries_max,
     };
     let request = GitRequest {
-        source: git::normalize(&wanted.url, &wanted.r#ref, &wanted.directory).map_err(refused)?,
+        source: git::normalize(&wanted.url, &wanted.r#ref, &wanted.directory, settings.git_http)
+            .map_err(|malformed| refused(malformed.into()))?,
         allow_http: settings.git_http,
         allow_private: settings.git_private_hosts,
         limits: GitLimits {

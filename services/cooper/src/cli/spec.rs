@@ -18,11 +18,11 @@ pub(crate) struct SpecArgs {
     /// Build from a git repository: URL, URL#REF:DIR, or a forge's /tree/REF/DIR address.
     #[arg(long, value_name = "URL")]
     pub(crate) git: Option<String>,
-    /// A branch, a tag or a commit [default: the repository's own].
-    #[arg(long = "ref", value_name = "R", requires = "git")]
+    /// A branch, a tag or a commit [default: the repository's own]. Without --git, of the repository that is saved.
+    #[arg(long = "ref", value_name = "R", conflicts_with = "context")]
     pub(crate) git_ref: Option<String>,
-    /// The directory in the repository that has the Dockerfile [default: its root].
-    #[arg(long = "dir", value_name = "D", requires = "git")]
+    /// The directory in the repository that has the Dockerfile [default: its root]; like --ref.
+    #[arg(long = "dir", value_name = "D", conflicts_with = "context")]
     pub(crate) git_dir: Option<String>,
     /// A name=value that the Dockerfile's ARG takes; K alone takes the value of your variable K.
     #[arg(long = "build-arg", value_name = "K=V")]
@@ -54,6 +54,8 @@ impl SpecArgs {
             && self.context.is_none()
             && !self.no_context
             && self.git.is_none()
+            && self.git_ref.is_none()
+            && self.git_dir.is_none()
             && self.build_args.is_empty()
             && self.remove_build_args.is_empty()
             && self.labels.is_empty()

@@ -33,7 +33,7 @@ pub(crate) async fn build(shell: &Shell, args: BuildDirectory) -> Result<(), Fai
     prepared.whole = true;
 
     let session = shell.session().await?;
-    let image = found_or_made(shell, &session, reference).await?;
+    let image = found_or_made(shell, &session, reference, &prepared).await?;
     let saved = Box::pin(prepared.save(shell, &session, &image.id, None)).await?;
     let request = StartBuildRequest {
         request_id: request_id(),
@@ -89,12 +89,18 @@ fn spec_of(args: &BuildDirectory) -> SpecArgs {
     }
 }
 
-async fn found_or_made(shell: &Shell, session: &Session, reference: &Reference) -> Result<Image, Failure> {
+async fn found_or_made(
+    shell: &Shell,
+    session: &Session,
+    reference: &Reference,
+    prepared: &Prepared<'_>,
+) -> Result<Image, Failure> {
     let located = session.locate(reference).await?;
     match session.image(&located).await {
         Err(failure) if failure.exit() == Exit::NotFound => {}
         found => return found,
     }
+    prepared.check(session).await?;
     let request = CreateImageRequest {
         request_id: request_id(),
         id: String::new(),

@@ -18,6 +18,9 @@ pub(crate) async fn create(shell: &Shell, args: CreateArgs) -> Result<(), Failur
         .then(|| Prepared::read(shell, &args.spec))
         .transpose()?;
     let session = shell.session().await?;
+    if let Some(spec) = &spec {
+        Box::pin(spec.check(&session)).await?;
+    }
     let request = CreateImageRequest {
         request_id: request_id(),
         id: String::new(),
@@ -27,7 +30,20 @@ pub(crate) async fn create(shell: &Shell, args: CreateArgs) -> Result<(), Failur
     };
     let made = session
         .change(async || session.images().create_image(request.clone()).await)
-        .await?;
+        .await;
+    let made = match made {
+        Err(failure) if failure.is("NAME_TAKEN") && session.image(&request.name).await.is_ok() => {
+            let advice = format!("you may see that image: `cooper image show {}`", request.name);
+            return Err(failure.advising(advice));
+        }
+        made => made?,
+    };
+    if made.inherits_content {
+        shell.output.notice(
+            "an image of this name was deleted before, and its content is still in the repository: \
+             `cooper image delete --purge` removes it with this image",
+        );
+    }
     let Some(spec) = spec else {
         let sentence = format!(
             "image {} is made ({}): next, `cooper image edit {}`",
@@ -39,10 +55,12 @@ pub(crate) async fn create(shell: &Shell, args: CreateArgs) -> Result<(), Failur
         .await
         .map_err(|failure| {
             let done = format!(
-                "image {} is made ({}) and its first revision is not saved",
+                "image {} is made ({}) and nothing is saved in it",
                 request.name, made.id
             );
-            failure.after(done)
+            failure
+                .after(done)
+                .advising(format!("`cooper image save {}` saves a first revision", request.name))
         })?;
     if shell.output.is_json() {
         let mut fields = object_of(&made);
@@ -114,15 +132,16 @@ pub(crate) async fn delete(shell: &Shell, image: &Reference, purge: bool) -> Res
     let done = session
         .change(async || session.images().delete_image(request.clone()).await)
         .await?;
+    let name = &image.image;
     let rest = if purge {
-        "its content is being removed"
+        "all content under its name is being removed, also what earlier images of this name left".to_owned()
     } else {
-        "its content stays in the registry"
+        format!("its content stays in the registry until `cooper image delete {name} --purge`")
     };
     shell.output.answer(
         &done,
-        &image.image,
-        &format!("image {} is deleted, {rest}, and its history stays", image.image),
+        name,
+        &format!("image {name} is deleted, and its history stays; {rest}"),
     )
 }
 

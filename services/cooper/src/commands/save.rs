@@ -10,10 +10,17 @@ use crate::{
     upload::{Source, read_text, upload},
 };
 use proto::editor::v1::{BuildSpec, ContextKind, GitSource, SaveSpecRequest, SaveSpecResponse, UploadedContext};
-use std::{collections::BTreeMap, env, fs, io::Read as _, path::Path};
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    io::{IsTerminal as _, Read as _},
+    path::Path,
+};
 
 /// How often a save begins again when somebody else was faster.
 const ATTEMPTS: u32 = 8;
+/// How `sh` ends when it finds no such program.
+const NO_SUCH_COMMAND: i32 = 127;
 
 pub(crate) async fn save(shell: &Shell, args: SaveArgs) -> Result<(), Failure> {
     let prepared = Prepared::read(shell, &args.spec)?;
@@ -75,6 +82,29 @@ impl<'a> Prepared<'a> {
         self.dockerfile.is_some()
     }
 
+    /// Whether the server would take this as a first revision, and whether the files can be read: asked before an
+    /// image is made for it.
+    pub(crate) async fn check(&self, session: &Session) -> Result<(), Failure> {
+        let draft = BuildSpec {
+            // What the server begins with is right.
+            dockerfile: "FROM scratch\n".to_owned(),
+            ..BuildSpec::default()
+        };
+        let request = SaveSpecRequest {
+            spec: Some(self.over(draft, None)?),
+            note: self.args.note.clone().unwrap_or_default(),
+            validate_only: true,
+            ..SaveSpecRequest::default()
+        };
+        session
+            .call(async || session.editor().save_spec(request.clone()).await)
+            .await?;
+        match &self.source {
+            Some(source) => source.check().await,
+            None => Ok(()),
+        }
+    }
+
     /// Saves over the current revision. Without an expectation it begins again when somebody else was faster.
     pub(crate) async fn save(
         &self,
@@ -93,9 +123,10 @@ impl<'a> Prepared<'a> {
             let request = SaveSpecRequest {
                 request_id: request_id(),
                 image: image.to_owned(),
-                spec: Some(self.over(current.spec.unwrap_or_default(), context.as_ref())),
+                spec: Some(self.over(current.spec.unwrap_or_default(), context.as_ref())?),
                 note: self.args.note.clone().unwrap_or_default(),
                 expected_revision: Some(expected.unwrap_or(current.number)),
+                validate_only: false,
             };
             match session
                 .change(async || session.editor().save_spec(request.clone()).await)
@@ -110,7 +141,7 @@ impl<'a> Prepared<'a> {
     }
 
     /// A spec with what the flags change.
-    fn over(&self, mut spec: BuildSpec, context: Option<&UploadedContext>) -> BuildSpec {
+    fn over(&self, mut spec: BuildSpec, context: Option<&UploadedContext>) -> Result<BuildSpec, Failure> {
         let args = self.args;
         if self.whole {
             spec = BuildSpec {
@@ -136,6 +167,18 @@ impl<'a> Prepared<'a> {
                 directory: args.git_dir.clone().unwrap_or_default(),
             });
             spec.set_context_kind(ContextKind::GitRepository);
+        } else if args.git_ref.is_some() || args.git_dir.is_some() {
+            let Some(git) = &mut spec.git else {
+                let sentence = "--ref and --dir are of a git repository, and this image has none: name it with --git";
+                return Err(Failure::new(Exit::Usage, sentence));
+            };
+            if let Some(name) = &args.git_ref {
+                git.r#ref.clone_from(name);
+            }
+            if let Some(directory) = &args.git_dir {
+                git.directory.clone_from(directory);
+            }
+            spec.set_context_kind(ContextKind::GitRepository);
         } else if self.dockerfile.is_some() || context.is_some() || spec.context_kind() == ContextKind::Unspecified {
             spec.set_context_kind(ContextKind::LocalFolder);
         }
@@ -147,7 +190,7 @@ impl<'a> Prepared<'a> {
         if !args.platforms.is_empty() {
             spec.platforms.clone_from(&args.platforms);
         }
-        spec
+        Ok(spec)
     }
 }
 
@@ -171,6 +214,7 @@ fn read_dockerfile(file: &Path) -> Result<String, Failure> {
 }
 
 pub(crate) async fn edit(shell: &Shell, reference: &Reference) -> Result<(), Failure> {
+    let editor = editor(reference)?;
     let session = shell.session().await?;
     let image = session.locate(reference).await?;
     let seen = session.revision(&image, None).await?;
@@ -180,7 +224,7 @@ pub(crate) async fn edit(shell: &Shell, reference: &Reference) -> Result<(), Fai
             .output
             .notice("this image is built from a git repository: the Dockerfile here is used once that changes");
     }
-    let (text, folder) = edited(&spec.dockerfile).await?;
+    let (text, folder) = edited(&editor, &spec.dockerfile).await?;
     if text == spec.dockerfile && seen.number != 0 {
         shell.output.notice("nothing changed, nothing is saved");
         return Ok(());
@@ -195,6 +239,7 @@ pub(crate) async fn edit(shell: &Shell, reference: &Reference) -> Result<(), Fai
         spec: Some(spec),
         note: String::new(),
         expected_revision: Some(seen.number),
+        validate_only: false,
     };
     let saved = session
         .change(async || session.editor().save_spec(request.clone()).await)
@@ -207,8 +252,24 @@ pub(crate) async fn edit(shell: &Shell, reference: &Reference) -> Result<(), Fai
     answer(shell, reference, &saved)
 }
 
+/// As with git, the editor of last resort needs a terminal; one that was named may be a script.
+fn editor(reference: &Reference) -> Result<String, Failure> {
+    let set = |name: &str| env::var(name).ok().filter(|value| !value.trim().is_empty());
+    match set("VISUAL").or_else(|| set("EDITOR")) {
+        Some(editor) => Ok(editor),
+        None if std::io::stdin().is_terminal() => Ok("vi".to_owned()),
+        None => {
+            let sentence = format!(
+                "there is no terminal to edit in: set EDITOR, or give the Dockerfile to `cooper image save {} -f -`",
+                reference.image
+            );
+            Err(Failure::new(Exit::Usage, sentence))
+        }
+    }
+}
+
 /// Lets the user edit a text, and answers it with the folder that it lies in.
-async fn edited(text: &str) -> Result<(String, tempfile::TempDir), Failure> {
+async fn edited(editor: &str, text: &str) -> Result<(String, tempfile::TempDir), Failure> {
     let unwritable =
         |error: std::io::Error| Failure::new(Exit::Internal, format!("no temporary file can be written: {error}"));
     let folder = tempfile::Builder::new()
@@ -217,10 +278,6 @@ async fn edited(text: &str) -> Result<(String, tempfile::TempDir), Failure> {
         .map_err(unwritable)?;
     let path = folder.path().join("Dockerfile");
     fs::write(&path, text).map_err(unwritable)?;
-    let set = |name: &str| env::var(name).ok().filter(|value| !value.trim().is_empty());
-    let editor = set("VISUAL")
-        .or_else(|| set("EDITOR"))
-        .unwrap_or_else(|| "vi".to_owned());
     // The editor has the terminal, and Ctrl-C with it.
     let _hold = interrupt::hold();
     // As git does: the variable may hold options.
@@ -228,13 +285,17 @@ async fn edited(text: &str) -> Result<(String, tempfile::TempDir), Failure> {
     let ended = shell
         .arg("-c")
         .arg(format!("{editor} \"$1\""))
-        .arg(&editor)
+        .arg(editor)
         .arg(&path)
         .status()
         .await;
     if !ended.as_ref().is_ok_and(std::process::ExitStatus::success) {
+        let what = match ended.ok().and_then(|status| status.code()) {
+            Some(NO_SUCH_COMMAND) => "is not installed here",
+            _ => "failed",
+        };
         let sentence =
-            format!("the editor `{editor}` failed, and nothing is saved: set EDITOR to the one that you like");
+            format!("the editor `{editor}` {what}, and nothing is saved: set EDITOR to the one that you like");
         return Err(Failure::new(Exit::Failed, sentence));
     }
     Ok((read_text(&path)?, folder))
@@ -254,14 +315,18 @@ mod tests {
         }
     }
 
-    fn over(args: &SpecArgs, dockerfile: Option<&str>) -> BuildSpec {
-        let prepared = Prepared {
+    fn prepared<'a>(args: &'a SpecArgs, dockerfile: Option<&str>) -> Prepared<'a> {
+        Prepared {
             args,
             dockerfile: dockerfile.map(str::to_owned),
             source: None,
             whole: false,
-        };
-        prepared.over(spec(), None)
+        }
+    }
+
+    fn over(args: &SpecArgs, dockerfile: Option<&str>) -> BuildSpec {
+        let prepared = prepared(args, dockerfile);
+        prepared.over(spec(), None).unwrap()
     }
 
     // covers R24, R25, R26
@@ -304,5 +369,27 @@ mod tests {
         assert_eq!(changed.context_kind(), ContextKind::GitRepository);
         assert_eq!(changed.git.unwrap().directory, "docker");
         assert_eq!(changed.dockerfile, "FROM old\n");
+
+        let only_directory = SpecArgs {
+            git_dir: Some("docker".to_owned()),
+            ..SpecArgs::default()
+        };
+        let saved = GitSource {
+            url: "https://example.org/a.git".to_owned(),
+            r#ref: "v1".to_owned(),
+            ..GitSource::default()
+        };
+        let before = BuildSpec {
+            git: Some(saved.clone()),
+            ..spec()
+        };
+        let prepared = prepared(&only_directory, None);
+        let directory = "docker".to_owned();
+        assert_eq!(
+            prepared.over(before, None).unwrap().git,
+            Some(GitSource { directory, ..saved })
+        );
+        let refused = prepared.over(BuildSpec::default(), None).unwrap_err();
+        assert_eq!(refused.exit(), Exit::Usage);
     }
 }

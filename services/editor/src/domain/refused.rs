@@ -23,14 +23,9 @@ pub(crate) enum Refused {
     NoDockerfile,
     #[error("a build from a git repository needs its URL")]
     NoUrl,
-    #[error("`{url}` is not the address of a git repository: it begins with https://")]
-    Url { url: String },
-    #[error("the URL holds a password, which would stay in the history for ever: give it with the build")]
-    UrlPassword,
-    #[error("`{name}` is not a branch, a tag or a commit")]
-    Ref { name: String },
-    #[error("the directory `{directory}` leaves the repository: give a path from its root, without `..`")]
-    DirectoryEscapes { directory: String },
+    /// In the words of whoever read the address.
+    #[error("{sentence}")]
+    Source { reason: &'static str, sentence: String },
     #[error("`{name}` is not the name of a build argument: letters, digits and `_`, not a digit first, at most 128")]
     ArgumentName { name: String },
     #[error("`{key}` is not the key of a label: it needs one, without spaces")]
@@ -57,10 +52,7 @@ impl Refusal for Refused {
             Self::NoContextKind
             | Self::NoDockerfile
             | Self::NoUrl
-            | Self::Url { .. }
-            | Self::UrlPassword
-            | Self::Ref { .. }
-            | Self::DirectoryEscapes { .. }
+            | Self::Source { .. }
             | Self::ArgumentName { .. }
             | Self::LabelKey { .. }
             | Self::Target { .. }
@@ -80,11 +72,8 @@ impl Refusal for Refused {
             Self::NoteTooLong { .. } => "NOTE_TOO_LONG",
             Self::NoDockerfile => "DOCKERFILE_EMPTY",
             Self::NoUrl => "GIT_URL_MISSING",
-            Self::Url { .. } => "GIT_URL_SCHEME",
-            Self::UrlPassword => "GIT_URL_PASSWORD",
-            Self::DirectoryEscapes { .. } => "GIT_SUBDIR",
+            Self::Source { reason, .. } => reason,
             Self::NoContextKind
-            | Self::Ref { .. }
             | Self::ArgumentName { .. }
             | Self::LabelKey { .. }
             | Self::Target { .. }
@@ -113,9 +102,7 @@ impl Refusal for Refused {
         match self {
             Self::NoContextKind => Some("spec.context_kind"),
             Self::NoDockerfile => Some("spec.dockerfile"),
-            Self::NoUrl | Self::Url { .. } | Self::UrlPassword => Some("spec.git.url"),
-            Self::Ref { .. } => Some("spec.git.ref"),
-            Self::DirectoryEscapes { .. } => Some("spec.git.directory"),
+            Self::NoUrl | Self::Source { .. } => Some("spec.git"),
             Self::ArgumentName { .. } => Some("spec.build_args"),
             Self::LabelKey { .. } => Some("spec.labels"),
             Self::Target { .. } => Some("spec.target"),

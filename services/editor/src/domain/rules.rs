@@ -8,32 +8,13 @@ pub(super) const DOCKERFILE_BYTES_MAX: usize = 256 * 1024;
 pub(super) const REST_BYTES_MAX: usize = 64 * 1024;
 pub(super) const NOTE_BYTES_MAX: usize = 4 * 1024;
 const WORD_MAX: usize = 128;
-const REF_MAX: usize = 255;
 
 /// The one way in which a spec is written, so that two that mean the same are the same.
-pub(super) fn normal(mut spec: BuildSpec) -> Result<BuildSpec, Refused> {
+/// The address of a repository is written so before.
+pub(super) fn normal(mut spec: BuildSpec) -> BuildSpec {
     spec.context = spec.context.filter(|context| !context.digest.is_empty());
     spec.git = spec.git.filter(|git| *git != GitSource::default());
-    spec.git = spec.git.as_ref().map(normal_git).transpose()?;
-    Ok(spec)
-}
-
-/// Docker's `URL#ref:directory` is taken apart; what is said besides it goes before.
-fn normal_git(git: &GitSource) -> Result<GitSource, Refused> {
-    let (url, fragment) = git.url.trim().split_once('#').unwrap_or((git.url.trim(), ""));
-    let (name, path) = fragment.split_once(':').unwrap_or((fragment, ""));
-    let or = |said: &str, other: &str| {
-        if said.trim().is_empty() {
-            other.to_owned()
-        } else {
-            said.trim().to_owned()
-        }
-    };
-    Ok(GitSource {
-        url: url.to_owned(),
-        r#ref: or(&git.r#ref, name),
-        directory: directory(&or(&git.directory, path))?,
-    })
+    spec
 }
 
 pub(super) fn check_note(note: &str) -> Result<(), Refused> {
@@ -62,9 +43,6 @@ pub(super) fn check(spec: &BuildSpec) -> Result<(), Refused> {
     if bytes > REST_BYTES_MAX {
         return Err(Refused::SpecTooLarge { bytes });
     }
-    if let Some(git) = &spec.git {
-        check_git(git)?;
-    }
     for (name, value) in &spec.build_args {
         if !is_argument_name(name) {
             return Err(Refused::ArgumentName { name: name.clone() });
@@ -83,61 +61,6 @@ pub(super) fn check(spec: &BuildSpec) -> Result<(), Refused> {
         });
     }
     check_platforms(&spec.platforms)
-}
-
-/// A path from the root of the repository, without what means nothing; empty for the root itself.
-fn directory(text: &str) -> Result<String, Refused> {
-    let escapes = || Refused::DirectoryEscapes {
-        directory: text.to_owned(),
-    };
-    if text.starts_with('/') || text.contains('\\') {
-        return Err(escapes());
-    }
-    let parts: Vec<&str> = text.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
-    if parts.contains(&"..") {
-        return Err(escapes());
-    }
-    Ok(parts.join("/"))
-}
-
-/// Which schemes and hosts may be asked is the builder's to judge, by its configuration.
-fn check_git(git: &GitSource) -> Result<(), Refused> {
-    let fields = [
-        ("spec.git.url", &git.url),
-        ("spec.git.ref", &git.r#ref),
-        ("spec.git.directory", &git.directory),
-    ];
-    for (field, text) in fields {
-        if let Some(character) = text.chars().find(|c| c.is_control()) {
-            return Err(Refused::NotText { field, character });
-        }
-    }
-    if !git.url.is_empty() {
-        let malformed = || Refused::Url { url: git.url.clone() };
-        let (scheme, rest) = git.url.split_once("://").ok_or_else(malformed)?;
-        let is_known = ["https", "http", "ssh"]
-            .iter()
-            .any(|known| scheme.eq_ignore_ascii_case(known));
-        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        if !is_known || authority.is_empty() || rest.contains(char::is_whitespace) {
-            return Err(malformed());
-        }
-        let (user, _) = authority.rsplit_once('@').unwrap_or_default();
-        // Forges take a token as the user, too; only ssh has users that are no secret.
-        if user.contains(':') || (!user.is_empty() && !scheme.eq_ignore_ascii_case("ssh")) {
-            return Err(Refused::UrlPassword);
-        }
-    }
-    let name = &git.r#ref;
-    if name.len() > REF_MAX || name.starts_with('-') || name.contains("..") || name.contains(is_no_ref_character) {
-        return Err(Refused::Ref { name: name.clone() });
-    }
-    Ok(())
-}
-
-/// After `git check-ref-format`.
-fn is_no_ref_character(c: char) -> bool {
-    c.is_whitespace() || "~^:?*[\\".contains(c)
 }
 
 fn check_platforms(platforms: &[String]) -> Result<(), Refused> {

@@ -3,9 +3,8 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 use url::Url;
-
-use super::GitRefused;
 
 const URL_MAX: usize = 2048;
 const REFERENCE_MAX: usize = 255;
@@ -36,12 +35,47 @@ impl fmt::Display for GitSource {
     }
 }
 
+/// Why a text is no source.
+#[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
+pub enum MalformedSource {
+    #[error("'{url}' is not the address of a repository; write https://host/path")]
+    Address { url: String },
+    #[error("'{scheme}' is not allowed for repositories; write an https address")]
+    Scheme { scheme: String },
+    #[error("the address of the repository contains a user name or a password; leave them out")]
+    Userinfo,
+    #[error("the {what} is given in the address and beside it; give it once")]
+    Twice { what: String },
+    #[error("'{reference}' cannot be the name of a branch, a tag or a commit; correct it")]
+    Reference { reference: String },
+    #[error("'{directory}' leaves the repository; name a directory in it by a relative path without '..'")]
+    Directory { directory: String },
+}
+
+impl MalformedSource {
+    /// A fixed word for programs.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Address { .. } | Self::Scheme { .. } => "GIT_URL_SCHEME",
+            Self::Userinfo => "GIT_URL_PASSWORD",
+            Self::Twice { .. } => "GIT_URL",
+            Self::Reference { .. } => "GIT_REF",
+            Self::Directory { .. } => "GIT_SUBDIR",
+        }
+    }
+}
+
 /// Understands `URL#ref:directory` and the `/tree/REF/DIR` address of a forge's page. What stands in the address may
-/// not be given beside it as well.
-pub fn normalize(address: &str, reference: &str, directory: &str) -> Result<GitSource, GitRefused> {
+/// not be given beside it as well. Plain http is for those who allow it.
+pub fn normalize(
+    address: &str,
+    reference: &str,
+    directory: &str,
+    allow_http: bool,
+) -> Result<GitSource, MalformedSource> {
     let address = address.trim();
-    let mut url = parse(address)?;
-    let bad = || GitRefused::Address {
+    let mut url = parse(address, allow_http)?;
+    let bad = || MalformedSource::Address {
         url: address.to_owned(),
     };
     let fragment = url.fragment().map(decode).unwrap_or_default();
@@ -71,8 +105,8 @@ pub fn normalize(address: &str, reference: &str, directory: &str) -> Result<GitS
     })
 }
 
-fn parse(address: &str) -> Result<Url, GitRefused> {
-    let bad = || GitRefused::Address {
+fn parse(address: &str, allow_http: bool) -> Result<Url, MalformedSource> {
+    let bad = || MalformedSource::Address {
         url: address.chars().take(200).collect(),
     };
     if address.len() > URL_MAX || address.chars().any(char::is_control) {
@@ -84,20 +118,20 @@ fn parse(address: &str) -> Result<Url, GitRefused> {
             .split_once(':')
             .is_some_and(|(before, _)| before.contains('@') && !before.contains('/'));
         return Err(if ssh {
-            GitRefused::Scheme {
+            MalformedSource::Scheme {
                 scheme: "ssh".to_owned(),
             }
         } else {
             bad()
         });
     };
-    if !matches!(url.scheme(), "https" | "http") {
-        return Err(GitRefused::Scheme {
+    if url.scheme() != "https" && !(allow_http && url.scheme() == "http") {
+        return Err(MalformedSource::Scheme {
             scheme: url.scheme().to_owned(),
         });
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(GitRefused::Userinfo);
+        return Err(MalformedSource::Userinfo);
     }
     if url.host_str().is_none_or(str::is_empty) {
         return Err(bad());
@@ -118,19 +152,19 @@ fn page(path: &str) -> Option<(&str, &str, &str)> {
     (!reference.is_empty()).then_some((repository, reference, directory.trim_end_matches('/')))
 }
 
-fn once<'a>(what: &str, beside: &'a str, inside: &'a str) -> Result<&'a str, GitRefused> {
+fn once<'a>(what: &str, beside: &'a str, inside: &'a str) -> Result<&'a str, MalformedSource> {
     let beside = beside.trim();
     if inside.is_empty() {
         Ok(beside)
     } else if beside.is_empty() || beside == inside {
         Ok(inside)
     } else {
-        Err(GitRefused::Twice { what: what.to_owned() })
+        Err(MalformedSource::Twice { what: what.to_owned() })
     }
 }
 
 /// The rules of `git check-ref-format` that keep a name from meaning something else.
-fn checked_reference(reference: &str) -> Result<String, GitRefused> {
+fn checked_reference(reference: &str) -> Result<String, MalformedSource> {
     let forbidden = |c: char| c.is_control() || c.is_whitespace() || "~^:?*[\\".contains(c);
     let bad = reference.len() > REFERENCE_MAX
         || reference.chars().any(forbidden)
@@ -138,7 +172,7 @@ fn checked_reference(reference: &str) -> Result<String, GitRefused> {
         || reference.starts_with(['-', '/'])
         || reference.ends_with(['/', '.']);
     if bad {
-        Err(GitRefused::Reference {
+        Err(MalformedSource::Reference {
             reference: reference.to_owned(),
         })
     } else {
@@ -146,7 +180,7 @@ fn checked_reference(reference: &str) -> Result<String, GitRefused> {
     }
 }
 
-fn checked_directory(directory: &str) -> Result<String, GitRefused> {
+fn checked_directory(directory: &str) -> Result<String, MalformedSource> {
     let parts: Vec<&str> = directory
         .split('/')
         .filter(|part| !part.is_empty() && *part != ".")
@@ -156,7 +190,7 @@ fn checked_directory(directory: &str) -> Result<String, GitRefused> {
         || directory.chars().any(char::is_control)
         || parts.contains(&"..");
     if bad {
-        Err(GitRefused::Directory {
+        Err(MalformedSource::Directory {
             directory: directory.to_owned(),
         })
     } else {
@@ -189,7 +223,7 @@ mod tests {
     use super::*;
 
     fn source(address: &str) -> String {
-        match normalize(address, "", "") {
+        match normalize(address, "", "", false) {
             Ok(source) => format!("{} | {} | {}", source.url, source.reference, source.directory),
             Err(refused) => refused.reason().to_owned(),
         }
@@ -243,27 +277,29 @@ mod tests {
             ("ssh://git@git.example/o/r", "GIT_URL_SCHEME"),
             ("git@git.example:o/r.git", "GIT_URL_SCHEME"),
             ("git://git.example/o/r", "GIT_URL_SCHEME"),
-            ("/srv/x", "GIT_URL"),
-            ("-u./x", "GIT_URL"),
-            ("git.example/o/r", "GIT_URL"),
-            ("https://git.example", "GIT_URL"),
-            ("https://git.example/o/r?x=y", "GIT_URL"),
-            ("https://me:secret@git.example/o/r", "GIT_URL_CREDENTIALS"),
-            ("https://git.example/o/r#main:../..", "GIT_DIRECTORY"),
-            ("https://git.example/o/r#main:/etc", "GIT_DIRECTORY"),
+            ("/srv/x", "GIT_URL_SCHEME"),
+            ("-u./x", "GIT_URL_SCHEME"),
+            ("git.example/o/r", "GIT_URL_SCHEME"),
+            ("https://git.example", "GIT_URL_SCHEME"),
+            ("https://git.example/o/r?x=y", "GIT_URL_SCHEME"),
+            ("http://git.example/o/r", "GIT_URL_SCHEME"),
+            ("https://me:secret@git.example/o/r", "GIT_URL_PASSWORD"),
+            ("https://git.example/o/r#main:../..", "GIT_SUBDIR"),
+            ("https://git.example/o/r#main:/etc", "GIT_SUBDIR"),
             ("https://git.example/o/r#--upload-pack=x", "GIT_REF"),
             ("https://git.example/o/r#a..b", "GIT_REF"),
         ];
         for (address, reason) in cases {
             assert_eq!(source(address), reason, "{address}");
         }
-        let secret = normalize("https://me:secret@git.example/o/r", "", "").unwrap_err();
+        let secret = normalize("https://me:secret@git.example/o/r", "", "", false).unwrap_err();
         assert!(!secret.to_string().contains("secret"));
+        assert!(normalize("http://git.example/o/r", "", "", true).is_ok());
     }
 
     #[test]
     fn a_ref_is_given_in_one_place() {
-        let both = |reference, directory| normalize("https://git.example/r#main:d", reference, directory);
+        let both = |reference, directory| normalize("https://git.example/r#main:d", reference, directory, false);
         assert_eq!(both("", "").unwrap().to_string(), "https://git.example/r#main:d");
         assert_eq!(both("main", "d").unwrap().reference, "main");
         assert_eq!(
@@ -271,7 +307,9 @@ mod tests {
             "the ref is given in the address and beside it; give it once"
         );
         assert_eq!(
-            normalize("https://git.example/r", "dev", "x/y/").unwrap().to_string(),
+            normalize("https://git.example/r", "dev", "x/y/", false)
+                .unwrap()
+                .to_string(),
             "https://git.example/r#dev:x/y"
         );
     }
