@@ -61,7 +61,7 @@ pub(crate) struct Global {
         hide_env_values = true
     )]
     pub(crate) workspace: Option<String>,
-    /// Write for people, or as JSON for programs.
+    /// Write for people, or as JSON for programs: answers to stdout, an error as one object to stderr.
     #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value_t)]
     pub(crate) output: Format,
     /// Write only ids and names.

@@ -36,6 +36,37 @@ impl From<Exit> for ExitCode {
     }
 }
 
+impl Exit {
+    /// For what no server said.
+    fn code(self) -> &'static str {
+        match self {
+            Self::Done => "OK",
+            Self::Failed => "FAILED",
+            Self::Usage | Self::Invalid => "INVALID_ARGUMENT",
+            Self::Unavailable => "UNAVAILABLE",
+            Self::Internal => "INTERNAL",
+            Self::NotFound => "NOT_FOUND",
+            Self::AlreadyExists => "ALREADY_EXISTS",
+            Self::NotNow => "FAILED_PRECONDITION",
+            Self::NotAllowed => "PERMISSION_DENIED",
+            Self::TimedOut => "DEADLINE_EXCEEDED",
+            Self::Interrupted => "CANCELLED",
+        }
+    }
+}
+
+/// `NotFound` as `NOT_FOUND`.
+fn written(code: Code) -> String {
+    let mut text = String::new();
+    for letter in format!("{code:?}").chars() {
+        if letter.is_uppercase() && !text.is_empty() {
+            text.push('_');
+        }
+        text.push(letter.to_ascii_uppercase());
+    }
+    text
+}
+
 impl From<Code> for Exit {
     fn from(code: Code) -> Self {
         match code {
@@ -59,6 +90,8 @@ pub(crate) struct Failure(Box<Facts>);
 #[derive(Debug)]
 struct Facts {
     exit: Exit,
+    /// The code of gRPC, as its specification writes it.
+    code: String,
     /// Empty when everything has been said.
     sentence: String,
     reason: String,
@@ -69,6 +102,7 @@ impl Failure {
     pub(crate) fn new(exit: Exit, sentence: impl Into<String>) -> Self {
         Self(Box::new(Facts {
             exit,
+            code: exit.code().to_owned(),
             sentence: sentence.into(),
             reason: String::new(),
             metadata: HashMap::new(),
@@ -82,6 +116,24 @@ impl Failure {
 
     pub(crate) fn exit(&self) -> Exit {
         self.0.exit
+    }
+
+    /// For programs.
+    pub(crate) fn to_json(&self) -> serde_json::Value {
+        let Facts {
+            exit,
+            code,
+            sentence,
+            reason,
+            metadata,
+        } = &*self.0;
+        serde_json::json!({ "error": {
+            "code": code,
+            "reason": reason,
+            "message": sentence,
+            "metadata": metadata,
+            "exitCode": *exit as u8,
+        }})
     }
 
     /// The machine-readable reason that the server gave, such as `BUILD_RUNNING`.
@@ -128,6 +180,7 @@ impl From<Status> for Failure {
             return Self::new(Exit::Unavailable, sentence);
         }
         let mut failure = Self::new(status.code().into(), sentence(&status));
+        failure.0.code = written(status.code());
         if let Some(info) = status.get_details_error_info() {
             failure.0.reason = info.reason;
             failure.0.metadata = info.metadata;
@@ -226,6 +279,11 @@ mod tests {
     fn the_reason_and_its_facts_can_be_asked_for() {
         let failure = with_reason(Code::FailedPrecondition, "BUILD_RUNNING", &[("build", "bld_1")]);
         assert!(failure.is("BUILD_RUNNING"));
+        let error = &failure.to_json()["error"];
+        assert_eq!(
+            (&error["code"], &error["exitCode"], &error["metadata"]["build"]),
+            (&"FAILED_PRECONDITION".into(), &75.into(), &"bld_1".into())
+        );
         assert_eq!(failure.fact(&["build_id", "build"]), Some("bld_1"));
         assert_eq!(
             failure.advising("wait").to_string(),

@@ -18,6 +18,7 @@ use clap::Parser as _;
 use cli::{Cli, Command};
 use client::Shell;
 use failure::{Exit, Failure};
+use output::{Format, Output};
 use std::process::ExitCode;
 
 /// The whole command, from the words that were typed to the exit code.
@@ -25,7 +26,10 @@ pub fn main() -> ExitCode {
     if let Some(code) = builder::git::child_main() {
         return code;
     }
-    let Cli { global, command } = Cli::parse();
+    let Cli { global, command } = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return misunderstood(&error),
+    };
     let shell = Shell::new(global);
     match commanded(&shell, command) {
         Ok(()) => ExitCode::SUCCESS,
@@ -34,6 +38,23 @@ pub fn main() -> ExitCode {
             failure.exit().into()
         }
     }
+}
+
+/// Help, or what is wrong with the words. Nobody knows yet how it should be written, but by the words themselves.
+fn misunderstood(error: &clap::Error) -> ExitCode {
+    let words: Vec<_> = std::env::args().collect();
+    let is_json =
+        words.iter().any(|word| word == "--output=json") || words.windows(2).any(|pair| pair == ["--output", "json"]);
+    if !is_json || !error.use_stderr() {
+        error.exit();
+    }
+    let text = error.to_string();
+    let first = text.split("\n\n").next().unwrap_or_default();
+    let words: Vec<_> = first.trim_start_matches("error: ").split_whitespace().collect();
+    let sentence = words.join(" ");
+    let failure = Failure::new(Exit::Usage, sentence);
+    Output::new(Format::Json, false, true).failure(&failure);
+    failure.exit().into()
 }
 
 fn commanded(shell: &Shell, command: Command) -> Result<(), Failure> {

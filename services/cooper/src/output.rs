@@ -96,7 +96,10 @@ impl Output {
 
     pub(crate) fn failure(&self, failure: &Failure) {
         let sentence = plain(&failure.to_string());
-        if !sentence.is_empty() {
+        if !sentence.is_empty() && self.is_json() {
+            // One line, as on stdout in a pipe.
+            let _ = writeln!(self.stderr.lock(), "{}", failure.to_json());
+        } else if !sentence.is_empty() {
             let error = self.margin.paint(Tone::Bad, "error:");
             let _ = writeln!(self.stderr.lock(), "{error} {sentence}");
         }
