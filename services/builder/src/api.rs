@@ -228,7 +228,7 @@ impl Api {
         let row = self.find(&located, &request.build).await?;
         let mut build = self.show(&row);
         // The journal answers also while the server with the logs does not.
-        build.log_bytes = self.output.length(&row.id).await.unwrap_or_default().cast_signed();
+        build.log_bytes = self.output.length(&row.id).await.ok().map(u64::cast_signed);
         Ok(GetBuildResponse { build: Some(build) })
     }
 

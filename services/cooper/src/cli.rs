@@ -154,6 +154,7 @@ pub(crate) struct BuildDirectory {
 pub(crate) enum WorkspaceCommand {
     /// Make a workspace, in which you are an owner.
     Create {
+        /// 1 to 64 characters; you can't own two of one name.
         #[arg(value_name = "NAME")]
         name: String,
     },
@@ -175,20 +176,25 @@ pub(crate) enum WorkspaceCommand {
 pub(crate) enum MemberCommand {
     /// Let a user in.
     Add {
+        /// As their token calls them.
         #[arg(value_name = "USER")]
         user: String,
+        /// What they may do.
         #[arg(value_name = "ROLE", value_enum, default_value_t = RoleWord::Participant)]
         role: RoleWord,
     },
     /// Give a member another role.
     Set {
+        /// As their token calls them.
         #[arg(value_name = "USER")]
         user: String,
+        /// What they may do from now on.
         #[arg(value_name = "ROLE", value_enum)]
         role: RoleWord,
     },
     /// Let a member go.
     Rm {
+        /// As their token calls them.
         #[arg(value_name = "USER")]
         user: String,
     },
@@ -250,6 +256,7 @@ pub(crate) struct LoginArgs {
 pub(crate) enum TokenCommand {
     /// Make a token for a user.
     Create {
+        /// What the user is called: one word, of at most 255 characters.
         #[arg(long, value_name = "U")]
         user: String,
         /// An administrator of the platform, who sees everything and builds nothing.
@@ -298,6 +305,25 @@ mod tests {
     #[test]
     fn the_words_do_not_contradict_each_other() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_and_every_word_has_help() {
+        fn walk(command: &clap::Command, path: &str, silent: &mut Vec<String>) {
+            let path = format!("{path} {}", command.get_name());
+            if command.get_about().is_none() {
+                silent.push(path.clone());
+            }
+            for word in command.get_arguments().filter(|word| word.get_help().is_none()) {
+                silent.push(format!("{path} {}", word.get_id()));
+            }
+            for below in command.get_subcommands() {
+                walk(below, &path, silent);
+            }
+        }
+        let mut silent = Vec::new();
+        walk(&Cli::command(), "", &mut silent);
+        assert_eq!(silent, [""; 0]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod home;
 mod lasting;
+mod named;
 mod server;
 mod stamp;
 
@@ -14,6 +15,7 @@ use crate::{
     failure::{Failure, is_broken, is_deadline},
     output::Output,
 };
+use named::Named;
 use proto::{
     builder::v1::{CancelBuildResponse, StartBuildResponse, build_service_client::BuildServiceClient},
     catalog::v1::{
@@ -29,7 +31,7 @@ use proto::{
     registry::v1::{RetryPushResponse, registry_service_client::RegistryServiceClient},
 };
 use stamp::Stamp;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
 use tonic::{
     Code, Response, Status, Streaming,
@@ -88,6 +90,7 @@ impl Shell {
             channel: connect(&server, home.as_ref()).await?,
             stamp: Stamp::new(token, position),
             home,
+            named: Arc::default(),
         })
     }
 }
@@ -119,28 +122,15 @@ async fn connect(server: &Server, home: Option<&Home>) -> Result<Channel, Failur
         .http2_adaptive_window(true);
     if server.is_encrypted() {
         let tls = ClientTlsConfig::new().with_native_roots();
-        endpoint = endpoint
-            .tls_config(tls)
-            .map_err(|error| server.unreachable(&innermost(&error)))?;
+        endpoint = endpoint.tls_config(tls).map_err(|error| server.unreachable(&error))?;
     }
     let patience = Instant::now() + BACK_WITHIN;
     loop {
         match endpoint.connect().await {
             Err(_) if Instant::now() < patience && home.is_some_and(Home::is_coming_back) => sleep(BACK_POLL).await,
-            connected => return connected.map_err(|error| server.unreachable(&innermost(&error))),
+            connected => return connected.map_err(|error| server.unreachable(&error)),
         }
     }
-}
-
-/// The cause behind the causes: `connection refused` rather than `transport error`.
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    let text = cause.to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
-    text.to_lowercase()
 }
 
 pub(crate) type Wire = InterceptedService<Channel, Stamp>;
@@ -151,6 +141,7 @@ pub(crate) struct Session {
     channel: Channel,
     stamp: Stamp,
     home: Option<Home>,
+    pub(crate) named: Arc<Named>,
 }
 
 macro_rules! clients {
@@ -198,7 +189,7 @@ impl Session {
     ) -> Result<T, Failure> {
         let answer = self.attempted(attempt).await.map_err(|status| {
             let is_unknown = is_broken(&status) || is_deadline(&status);
-            let failure = Failure::from(status);
+            let failure = self.named.failure(status);
             if is_unknown {
                 failure.advising("whether the change was made is not known, so look before you repeat it")
             } else {
@@ -219,7 +210,9 @@ impl Session {
 
     /// Makes a call.
     pub(crate) async fn call<T>(&self, attempt: impl AsyncFn() -> Result<Response<T>, Status>) -> Result<T, Failure> {
-        Ok(self.attempted(attempt).await?)
+        self.attempted(attempt)
+            .await
+            .map_err(|status| self.named.failure(status))
     }
 
     /// Repeats a call while the server can't say how it ended.
@@ -325,6 +318,7 @@ mod tests {
             channel: Endpoint::from(server.uri().clone()).connect_lazy(),
             stamp: Stamp::new(None, home.position()),
             home: Some(home),
+            named: Arc::default(),
         }
     }
 

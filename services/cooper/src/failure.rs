@@ -156,6 +156,13 @@ impl Failure {
         self
     }
 
+    /// The same with the name of what the sentence is about.
+    #[must_use]
+    pub(crate) fn naming(mut self, what: &str, name: &str) -> Self {
+        self.0.sentence = self.0.sentence.replacen(what, &format!("{what} `{name}`"), 1);
+        self
+    }
+
     /// The same, after what was done before it failed.
     #[must_use]
     pub(crate) fn after(mut self, done: impl fmt::Display) -> Self {
@@ -211,7 +218,13 @@ pub(crate) fn is_broken(status: &Status) -> bool {
 }
 
 fn sentence(status: &Status) -> String {
-    let said = status.message();
+    let bad = status.get_details_bad_request();
+    let violations = bad.map(|bad| bad.field_violations).unwrap_or_default();
+    // The fields of the contract are not the user's words.
+    let field = violations.first().map(|bad| format!("{}: ", bad.field));
+    let said = field
+        .and_then(|field| status.message().strip_prefix(&field))
+        .unwrap_or(status.message());
     let mut sentence = match status.code() {
         Code::Unimplemented => {
             "the server does not know this call: it is older than this command, or another program".to_owned()
@@ -219,14 +232,10 @@ fn sentence(status: &Status) -> String {
         code if said.is_empty() => format!("the server refused without a reason ({code})"),
         _ => said.to_owned(),
     };
-    if let Some(bad) = status.get_details_bad_request() {
-        for violation in bad.field_violations {
-            // Most messages say it already.
-            if !sentence.contains(&violation.description) {
-                sentence = format!("{sentence}; {}: {}", violation.field, violation.description);
-            } else if !sentence.contains(&violation.field) {
-                sentence = format!("{}: {sentence}", violation.field);
-            }
+    for violation in violations {
+        // Most messages say it already.
+        if !sentence.contains(&violation.description) {
+            sentence = format!("{sentence}; {}: {}", violation.field, violation.description);
         }
     }
     sentence
@@ -292,13 +301,13 @@ mod tests {
     }
 
     #[test]
-    fn a_violation_names_its_field_once() {
+    fn a_violation_names_its_field_only_where_the_message_does_not_tell_it() {
         let violation = |message: &str| {
             let details = ErrorDetails::with_bad_request_violation("name", "must be lower case");
             Failure::from(Status::with_error_details(Code::InvalidArgument, message, details)).to_string()
         };
-        assert_eq!(violation("name: must be lower case"), "name: must be lower case");
-        assert_eq!(violation("must be lower case"), "name: must be lower case");
+        assert_eq!(violation("name: must be lower case"), "must be lower case");
+        assert_eq!(violation("must be lower case"), "must be lower case");
         assert_eq!(violation("not a request"), "not a request; name: must be lower case");
     }
 

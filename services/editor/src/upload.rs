@@ -52,22 +52,22 @@ pub(crate) async fn receive(
         .unwrap_or_else(|_| Err(too_slow()));
     // The client's own end comes first: without it, the others can't have a good one.
     fed?;
-    let (Rewritten { summary, late }, digest, bytes) = first.end().await?;
+    let (Rewritten { summary, late }, digest) = first.end().await?;
     let Some(ignore) = late else {
-        return Ok(uploaded(summary, digest, bytes));
+        return Ok(uploaded(summary, digest));
     };
     // What `.dockerignore` came too late for is stored by now. No revision will have it, so it is removed in time.
     let stored = blobs.get(&digest).await?;
     let stored = stored.ok_or_else(|| anyhow!("what was just stored is gone"))?;
     let second = rewrite(stored, move |from, to| leave_out(from, to, &limits, ignore));
-    let (summary, digest, bytes) = Storing::begin(second, &blobs, ids).end().await?;
-    Ok(uploaded(summary, digest, bytes))
+    let (summary, digest) = Storing::begin(second, &blobs, ids).end().await?;
+    Ok(uploaded(summary, digest))
 }
 
-fn uploaded(summary: Summary, digest: String, bytes: u64) -> UploadedContext {
+fn uploaded(summary: Summary, digest: String) -> UploadedContext {
     UploadedContext {
         digest,
-        size_bytes: i64::try_from(bytes).unwrap_or(i64::MAX),
+        size_bytes: i64::try_from(summary.bytes).unwrap_or(i64::MAX),
         files: u32::try_from(summary.files).unwrap_or(u32::MAX),
     }
 }
@@ -75,7 +75,7 @@ fn uploaded(summary: Summary, digest: String, bytes: u64) -> UploadedContext {
 /// An archive that is rewritten, and stored as it is.
 struct Storing<T> {
     rewriting: JoinHandle<Result<T, ContextRefused>>,
-    storing: JoinHandle<Result<(String, u64), LogError>>,
+    storing: JoinHandle<Result<String, LogError>>,
 }
 
 impl<T> Storing<T> {
@@ -94,12 +94,12 @@ impl<T> Storing<T> {
         }
     }
 
-    /// What the rewriter says, and the digest and the bytes of what is stored.
-    async fn end(self) -> Result<(T, String, u64), Failure> {
+    /// What the rewriter says, and the digest of what is stored.
+    async fn end(self) -> Result<(T, String), Failure> {
         let rewritten = self.rewriting.await.map_err(|error| outage(&error))?;
         let stored = self.storing.await.map_err(|error| outage(&error))?;
         match (rewritten, stored) {
-            (Ok(rewritten), Ok((digest, bytes))) => Ok((rewritten, digest, bytes)),
+            (Ok(rewritten), Ok(digest)) => Ok((rewritten, digest)),
             (Ok(_) | Err(ContextRefused::Write(_)), Err(error)) => Err(error.into()),
             (Err(refused), _) => Err(refusal(&refused).into()),
         }

@@ -49,6 +49,14 @@ async fn engine_a_directory_is_built_without_what_dockerignore_names() {
     let (code, reference, said) = ends(&mut build);
     assert_eq!(code, 0, "{said}");
     assert!(said.contains("attached 2 files"), "{said}");
+    assert!(said.contains("revision 1 is saved"), "{said}");
+    assert!(!said.contains(reference.trim()), "the reference is the answer: {said}");
+    let (code, answer, said) = ends(platform.cooper("ada").unwrap().args(["image", "cancel", "vision/tool"]));
+    assert_eq!(
+        (code, answer.contains("had ended already: succeeded")),
+        (0, true),
+        "{answer}{said}"
+    );
 
     tests::fetch(reference.trim()).await.unwrap();
     let files = tests::files(reference.trim()).await.unwrap();
@@ -196,6 +204,14 @@ async fn a_spec_that_is_refused_leaves_no_image_behind() {
     let (ended, _, said) = cooper(&["build", "-t", name, "http://example.org/a"]);
     assert_eq!((ended, said.contains("'http' is not allowed")), (65, true), "{said}");
     assert_eq!(cooper(&["image", "ls", "-q"]).1, "");
+
+    let (ended, _, said) = cooper(&["image", "show", name, "--output", "json"]);
+    let error: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(
+        (ended, &error["error"]["code"], &error["error"]["reason"]),
+        (72, &"NOT_FOUND".into(), &"NO_SUCH_IMAGE".into())
+    );
+    assert!(said.contains("no such image `vision/tool`"), "{said}");
 
     let made = cooper(&["image", "create", name, "--git", "https://example.org/a#v1"]);
     assert_eq!(made.0, 0, "{}", made.2);

@@ -170,7 +170,8 @@ async fn a_host_that_misbehaves_is_told_apart() {
     let refused = async |address: &str| builder::git::fetch(fetch.request(address)).await.err().unwrap();
 
     let page = refused(&fetch.git.page_url()).await;
-    assert_eq!(page.reason(), "GIT_NOT_FOUND", "{page}");
+    assert_eq!(page.reason(), "GIT_NOT_FOUND");
+    assert!(page.to_string().contains("is no git server"), "{page}");
     let redirected = refused(&fetch.git.redirecting_url()).await;
     assert_eq!(
         redirected.to_string(),

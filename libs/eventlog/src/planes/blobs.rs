@@ -72,7 +72,7 @@ impl Blobs {
     /// Answers `sha256:...` and the number of bytes.
     ///
     /// Nothing is left of what can't be read to its end. What is left when this future is dropped, `reap` removes.
-    pub async fn put(&self, upload: &str, reader: impl AsyncRead + Send + Unpin) -> Result<(String, u64), LogError> {
+    pub async fn put(&self, upload: &str, reader: impl AsyncRead + Send + Unpin) -> Result<String, LogError> {
         let stream = self.stream().await?;
         let info = match self.write(upload, reader).await {
             Ok(info) => info,
@@ -86,7 +86,7 @@ impl Blobs {
             Offered::Known => purge_chunks(&stream, upload).await?,
             Offered::Unknown(error) => return Err(error),
         }
-        Ok((info.name, info.size as u64))
+        Ok(info.name)
     }
 
     /// `None` when it is not, or no longer, stored.

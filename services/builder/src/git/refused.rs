@@ -21,6 +21,8 @@ pub enum GitRefused {
     Redirected { cause: String },
     #[error("there is no repository at {url} that can be read without credentials; correct the address")]
     NotFound { url: String },
+    #[error("what answers at {url} is no git server with the smart HTTP protocol; write the address to clone from")]
+    NotGit { url: String },
     #[error("the repository {url} is empty; push a commit first")]
     Empty { url: String },
     #[error("the repository {url} has no branch, tag or full commit id '{reference}'; correct it")]
@@ -57,7 +59,7 @@ impl GitRefused {
             Self::Certificate { .. } => "GIT_HOST_CERTIFICATE",
             Self::TimedOut { .. } => "GIT_TIMEOUT",
             Self::Redirected { .. } => "GIT_REDIRECT",
-            Self::NotFound { .. } => "GIT_NOT_FOUND",
+            Self::NotFound { .. } | Self::NotGit { .. } => "GIT_NOT_FOUND",
             Self::Empty { .. } => "GIT_EMPTY",
             Self::NoDockerfile { .. } => "GIT_NO_DOCKERFILE",
             Self::DockerfileTooLarge { .. } => "DOCKERFILE_TOO_LARGE",

@@ -197,8 +197,8 @@ impl<'a> Host<'a> {
             // hosts do not tell a stranger whether something private exists
             GitRefused::NotFound { url: url() }
         } else if says("content-type") || says("invalid response") {
-            // a web page, for instance
-            GitRefused::NotFound { url: url() }
+            // a web page, or files without git behind them
+            GitRefused::NotGit { url: url() }
         } else if matches!(
             error.class(),
             ErrorClass::Net | ErrorClass::Http | ErrorClass::Os | ErrorClass::Ssl

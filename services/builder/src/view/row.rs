@@ -341,7 +341,7 @@ impl Row {
                     error: step.error.clone(),
                 })
                 .collect(),
-            log_bytes: 0,
+            log_bytes: None,
             reference,
             engine_version: self.engine_version.clone(),
             failed_phase: self.failed_phase,

@@ -69,6 +69,8 @@ pub(crate) enum NameRefused {
     /// Says nothing of who holds it.
     #[error("the name `{0}` is taken, choose another")]
     Taken(String),
+    #[error("the name `{0}` is being given back, and what was under it removed: try again in a moment")]
+    Releasing(String),
     #[error("the name of this image was given to a newer one, and its content with it: purge the newer one")]
     Inherited,
     #[error("the image has another name by now, look again")]
@@ -78,7 +80,7 @@ pub(crate) enum NameRefused {
 impl Refusal for NameRefused {
     fn kind(&self) -> RefusalKind {
         match self {
-            Self::Taken(_) => RefusalKind::AlreadyExists,
+            Self::Taken(_) | Self::Releasing(_) => RefusalKind::AlreadyExists,
             Self::Inherited => RefusalKind::WrongState,
             Self::NotHolder => RefusalKind::Stale,
         }
@@ -86,7 +88,7 @@ impl Refusal for NameRefused {
 
     fn reason(&self) -> &'static str {
         match self {
-            Self::Taken(_) => "NAME_TAKEN",
+            Self::Taken(_) | Self::Releasing(_) => "NAME_TAKEN",
             Self::Inherited => "NAME_REUSED",
             Self::NotHolder => "STALE_REVISION",
         }
@@ -117,15 +119,14 @@ impl Aggregate for Name {
                 registry,
                 path,
             } => {
-                let may = match self.holder {
-                    Holder::Free => true,
-                    Holder::Workspace(keeper, _) => keeper == workspace,
+                let host = if registry.is_empty() { "" } else { "/" };
+                let name = || format!("{registry}{host}{path}");
+                match self.holder {
+                    Holder::Free => (),
+                    Holder::Workspace(keeper, _) if keeper == workspace => (),
+                    Holder::Image(..) | Holder::Workspace(..) => return Err(NameRefused::Taken(name())),
                     // Whoever took it now would see its content vanish.
-                    Holder::Image(..) | Holder::Releasing => false,
-                };
-                if !may {
-                    let host = if registry.is_empty() { "" } else { "/" };
-                    return Err(NameRefused::Taken(format!("{registry}{host}{path}")));
+                    Holder::Releasing => return Err(NameRefused::Releasing(name())),
                 }
                 Ok(vec![NameEvent::Taken(NameTaken {
                     image: Some(image),
@@ -240,7 +241,7 @@ mod tests {
         let releasing = [taken(1, 1), NameEvent::Releasing(NameReleasing {})];
         given::<Name>(releasing.clone())
             .when(take(2, 1))
-            .then_refused(&NameRefused::Taken("team/tool".to_owned()));
+            .then_refused(&NameRefused::Releasing("team/tool".to_owned()));
         let released = NameEvent::Released(NameReleased {});
         given::<Name>(releasing.clone())
             .when(NameCommand::Free)

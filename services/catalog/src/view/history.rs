@@ -70,9 +70,10 @@ pub(super) fn of_spec(entry: &Entry, index: usize, event: &SpecEvent, tile: &Til
     let (kind, summary) = match event {
         SpecEvent::ContextUploaded(event) => {
             let context = event.context.clone().unwrap_or_default();
+            let plural = if context.files == 1 { "" } else { "s" };
             (
                 "spec.context_uploaded",
-                format!("uploaded {} files, {} bytes", context.files, context.size_bytes),
+                format!("uploaded {} file{plural}, {} bytes", context.files, context.size_bytes),
             )
         }
         SpecEvent::RevisionSaved(event) => {

@@ -19,6 +19,7 @@ pub(crate) enum ImageCommand {
         /// By name, address or id.
         #[arg(value_name = "IMAGE")]
         image: Reference,
+        /// [REGISTRY/]PATH[:TAG], as for `image create`.
         #[arg(value_name = "NEW")]
         name: String,
     },
@@ -27,6 +28,7 @@ pub(crate) enum ImageCommand {
         /// By name, address or id.
         #[arg(value_name = "IMAGE")]
         image: Reference,
+        /// At most 4,096 characters.
         #[arg(value_name = "TEXT")]
         text: String,
     },
@@ -42,6 +44,7 @@ pub(crate) enum ImageCommand {
     },
     /// Tell whether a name is free.
     Check {
+        /// [REGISTRY/]PATH[:TAG], as for `image create`.
         #[arg(value_name = "NAME")]
         name: String,
     },
@@ -84,6 +87,7 @@ pub(crate) enum ImageCommand {
         /// By name, address or id.
         #[arg(value_name = "IMAGE")]
         image: Reference,
+        /// By its number.
         #[arg(value_name = "REVISION")]
         revision: u32,
         /// Only if this is the current revision.
@@ -123,6 +127,7 @@ pub(crate) struct CreateArgs {
     /// [REGISTRY/]PATH[:TAG], lower case; unique on the whole platform.
     #[arg(value_name = "NAME")]
     pub(crate) name: String,
+    /// What the image is for, at most 4,096 characters.
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub(crate) description: String,
     #[command(flatten)]

@@ -56,17 +56,29 @@ impl Server {
         host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
     }
 
-    pub(crate) fn unreachable(&self, cause: &str) -> Failure {
+    pub(crate) fn unreachable(&self, error: &dyn std::error::Error) -> Failure {
         let start = if self.is_local() {
             "start one with `cooper up`"
         } else {
             "see whether it runs"
         };
         let sentence = format!(
-            "no server answers at {self} ({cause}): {start}, or name another with --server or COOPERAGE_SERVER"
+            "no server answers at {self} ({}): {start}, or name another with --server or COOPERAGE_SERVER",
+            innermost(error)
         );
         Failure::new(Exit::Unavailable, sentence)
     }
+}
+
+/// The cause behind the causes: `connection refused` rather than `transport error`.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    let text = cause.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    text.to_lowercase()
 }
 
 impl fmt::Display for Server {

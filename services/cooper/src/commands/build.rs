@@ -5,7 +5,7 @@ use crate::{
     client::{Session, Shell, request_id},
     failure::{Exit, Failure},
     follow::{Following, conclude},
-    reference::Reference,
+    reference::{Reference, Version},
 };
 use proto::builder::v1::{Build, BuildOptions, GetBuildRequest, StartBuildRequest};
 
@@ -76,8 +76,8 @@ pub(crate) async fn get(session: &Session, image: &str, build: String) -> Result
 }
 
 /// What the user of this command can type about a refusal.
-pub(crate) fn advise(failure: Failure, image: &Reference) -> Failure {
-    let image = &image.image;
+pub(crate) fn advise(failure: Failure, reference: &Reference) -> Failure {
+    let Reference { image, version, .. } = reference;
     if failure.is("BUILD_RUNNING") {
         failure.advising(format!(
             "`cooper image build {image} --attach`, `cooper image cancel {image}`"
@@ -89,7 +89,10 @@ pub(crate) fn advise(failure: Failure, image: &Reference) -> Failure {
     } else if failure.is("STALE_REVISION") {
         failure.advising(format!("`cooper image diff {image}`"))
     } else if failure.is("NOT_PUBLISHED") {
-        failure.advising(format!("`cooper image build {image}`"))
+        failure.advising(match version {
+            Version::Primary => format!("`cooper image build {image}`"),
+            Version::Tag(_) | Version::Digest(_) => format!("`cooper image tags {image}`"),
+        })
     } else {
         failure
     }

@@ -2,6 +2,7 @@
 
 use super::{
     build::{advise, detached, follow, start},
+    image::say_inherited,
     save::Prepared,
 };
 use crate::{
@@ -35,6 +36,11 @@ pub(crate) async fn build(shell: &Shell, args: BuildDirectory) -> Result<(), Fai
     let session = shell.session().await?;
     let image = found_or_made(shell, &session, reference, &prepared).await?;
     let saved = Box::pin(prepared.save(shell, &session, &image.id, None)).await?;
+    shell.output.notice(if saved.created {
+        format!("revision {} is saved", saved.revision)
+    } else {
+        format!("nothing changed since revision {}", saved.revision)
+    });
     let request = StartBuildRequest {
         request_id: request_id(),
         image: image.id.clone(),
@@ -113,6 +119,7 @@ async fn found_or_made(
         .await?;
     let image = session.image(&made.id).await?;
     shell.output.notice(format!("image {} is made", name_of(&image)));
+    say_inherited(shell, &made);
     Ok(image)
 }
 

@@ -9,7 +9,8 @@ use crate::{
     reference::Reference,
 };
 use proto::catalog::v1::{
-    CheckNameRequest, CreateImageRequest, DeleteImageRequest, DescribeImageRequest, RenameImageRequest,
+    CheckNameRequest, CreateImageRequest, CreateImageResponse, DeleteImageRequest, DescribeImageRequest,
+    RenameImageRequest,
 };
 
 pub(crate) async fn create(shell: &Shell, args: CreateArgs) -> Result<(), Failure> {
@@ -38,12 +39,7 @@ pub(crate) async fn create(shell: &Shell, args: CreateArgs) -> Result<(), Failur
         }
         made => made?,
     };
-    if made.inherits_content {
-        shell.output.notice(
-            "an image of this name was deleted before, and its content is still in the repository: \
-             `cooper image delete --purge` removes it with this image",
-        );
-    }
+    say_inherited(shell, &made);
     let Some(spec) = spec else {
         let sentence = format!(
             "image {} is made ({}): next, `cooper image edit {}`",
@@ -76,6 +72,16 @@ pub(crate) async fn create(shell: &Shell, args: CreateArgs) -> Result<(), Failur
         &made.id,
         &format!("{sentence}: next, `cooper image build {}`", request.name),
     )
+}
+
+/// Says what is in the repository of a new image.
+pub(crate) fn say_inherited(shell: &Shell, made: &CreateImageResponse) {
+    if made.inherits_content {
+        shell.output.notice(
+            "an image of this name was deleted before, and its content is still in the repository: \
+             `cooper image delete --purge` removes it with this image",
+        );
+    }
 }
 
 /// A name may be given as an address.

@@ -6,13 +6,14 @@ use crate::{
     client::{Shell, Step, request_id},
     failure::{Exit, Failure},
     follow::{ASK_AGAIN, end_of, has_ended, log},
-    output::{Cell, Table, Tone, ago, now, plural, short_digest, standing, took},
+    output::{Cell, Table, Tone, ago, now, outcome_word, plural, short_digest, standing, took},
     reference::Reference,
 };
 use futures::TryStreamExt as _;
 use proto::{
     builder::v1::{
-        Build, CancelBuildRequest, GetQueueRequest, ListBuildsRequest, ListBuildsResponse, StreamLogRequest,
+        Build, CancelBuildRequest, CancelBuildResponse, GetQueueRequest, ListBuildsRequest, ListBuildsResponse,
+        StreamLogRequest,
     },
     catalog::v1::BuildOutcome,
 };
@@ -122,11 +123,20 @@ pub(crate) async fn cancel(shell: &Shell, of: OfBuild) -> Result<(), Failure> {
         image: session.locate(&of.image).await?,
         build: of.id,
     };
-    let done = session
+    let done = match session
         .change(async || session.builds().cancel_build(request.clone()).await)
-        .await?;
+        .await
+    {
+        // As with `docker stop`, there is nothing left to do.
+        Err(failure) if failure.is("BUILD_ENDED") || failure.is("ALREADY_PUBLISHED") => CancelBuildResponse {
+            build: Some(get(&session, &request.image, request.build).await?),
+            ..CancelBuildResponse::default()
+        },
+        done => done?,
+    };
     let build = done.build.clone().unwrap_or_default();
     let sentence = match build.outcome() {
+        _ if done.position == 0 => format!("{} had ended already: {}", build.id, outcome_word(build.outcome()).1),
         BuildOutcome::Cancelled => format!("{} is cancelled", build.id),
         _ => format!("{} is being cancelled", build.id),
     };

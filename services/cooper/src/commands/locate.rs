@@ -10,16 +10,20 @@ use proto::catalog::v1::{GetImageRequest, GetWorkspaceRequest, Image, ListWorksp
 impl Session {
     /// What the server's `image` fields take for a reference.
     pub(crate) async fn locate(&self, reference: &Reference) -> Result<String, Failure> {
+        let _ = self.named.image.set(reference.image.clone());
         match &reference.workspace {
             None => Ok(reference.image.clone()),
             Some(workspace) => {
                 let image = self.image(&reference.image).await?;
                 // What is in another workspace than the address says is as absent as what is nowhere.
-                let workspace = self.workspace_called(workspace).await.map_err(|_| no_such_image())?;
+                let workspace = self
+                    .workspace_called(workspace)
+                    .await
+                    .map_err(|_| no_such_image(reference))?;
                 if image.workspace == workspace.id {
                     Ok(image.id)
                 } else {
-                    Err(no_such_image())
+                    Err(no_such_image(reference))
                 }
             }
         }
@@ -36,6 +40,7 @@ impl Session {
     }
 
     pub(crate) async fn workspace_called(&self, workspace: &str) -> Result<Workspace, Failure> {
+        let _ = self.named.workspace.set(workspace.to_owned());
         let request = GetWorkspaceRequest {
             workspace: workspace.to_owned(),
         };
@@ -54,6 +59,7 @@ impl Session {
 
     pub(crate) async fn workspace_if_any(&self, shell: &Shell) -> Result<Option<String>, Failure> {
         if let Some(named) = shell.global.workspace.as_ref().filter(|named| !named.is_empty()) {
+            let _ = self.named.workspace.set(named.clone());
             return Ok(Some(named.clone()));
         }
         let request = ListWorkspacesRequest {
@@ -79,6 +85,8 @@ impl Session {
     }
 }
 
-fn no_such_image() -> Failure {
-    Failure::new(Exit::NotFound, "no such image, or it is not shared with you")
+/// In the words of the server.
+fn no_such_image(reference: &Reference) -> Failure {
+    let sentence = format!("no such image `{}`, or it is not shared with you", reference.image);
+    Failure::new(Exit::NotFound, sentence)
 }

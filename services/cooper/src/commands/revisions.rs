@@ -122,6 +122,19 @@ pub(crate) async fn diff(
     let session = shell.session().await?;
     let image = session.locate(reference).await?;
     let to = session.revision(&image, to).await?;
+    let name = &reference.image;
+    match (from, to.number) {
+        (None, 0) => {
+            shell.output.notice(format!(
+                "nothing is saved in {name} yet, so there is nothing to compare"
+            ));
+            return Ok(());
+        }
+        (None, 1) => shell
+            .output
+            .notice(format!("revision 1 of {name} is its first, so all of it is new")),
+        _ => {}
+    }
     let from = match from.unwrap_or(to.number.saturating_sub(1)) {
         // The draft is nobody's revision: what was before the first is nothing.
         0 => Revision::default(),

@@ -36,8 +36,18 @@ pub(crate) enum Refused {
     Platform { platform: String },
     #[error("an image is built for one platform: name just one")]
     SeveralPlatforms,
-    #[error("`{field}` holds the character {character:?}, which is not text")]
+    #[error("{} holds the character {character:?}, which is not text", called(field))]
     NotText { field: &'static str, character: char },
+}
+
+/// A field in the user's words.
+fn called(field: &str) -> &'static str {
+    match field {
+        "spec.dockerfile" => "the Dockerfile",
+        "spec.build_args" => "a build argument",
+        "spec.labels" => "a label",
+        _ => "the note",
+    }
 }
 
 impl Refusal for Refused {

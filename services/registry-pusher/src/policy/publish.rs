@@ -246,7 +246,6 @@ impl Publication<'_> {
 
     /// From here on a cancel comes too late, unless the log has it already.
     async fn commit(&self, target: &ImageName, content: Content, mut journal: Journal) -> anyhow::Result<()> {
-        journal.line(&format!("{}@{}", self.pusher.repository(&target.path), content.digest));
         journal.flush().await;
         let done = self.execute(Command::Commit(content)).await?;
         if done.state.stage(self.assembled.build) == Some(Stage::Aborted) {
