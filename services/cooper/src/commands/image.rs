@@ -78,7 +78,7 @@ pub(crate) async fn create(shell: &Shell, args: CreateArgs) -> Result<(), Failur
 pub(crate) fn say_inherited(shell: &Shell, made: &CreateImageResponse) {
     if made.inherits_content {
         shell.output.notice(
-            "an image of this name was deleted before, and its content is still in the repository: \
+            "an image of this name was deleted before, and what it published is still in the repository: \
              `cooper image delete --purge` removes it with this image",
         );
     }

@@ -8,7 +8,7 @@ use proptest::{collection::vec, prelude::*};
 use prost::Message as _;
 use proto::{
     builder::v1::{BuildAssembled, BuildQueued, CancelRequested},
-    catalog::v1::{ImageCreated, ImageDeleted, ImageName, ImageRenamed},
+    catalog::v1::{ImageCreated, ImageDeleted, ImageName, ImagePurged, ImageRenamed},
     events::{BuildsEvent, ImageEvent, RepositoryEvent},
     registry::v1::{
         PublicationAborted, PublicationCommitted, PublicationOpened, PublicationRefused, PublicationReopened,
@@ -44,6 +44,7 @@ fn image_event(kind: u8, number: u64, here: &str, there: &str) -> ImageEvent {
             from: Some(name(from)),
             to: Some(name(to)),
         }),
+        _ if number.is_multiple_of(3) => ImageEvent::Purged(ImagePurged {}),
         _ => ImageEvent::Deleted(ImageDeleted {
             purge: number.is_multiple_of(2),
             name: Some(name(here)),
