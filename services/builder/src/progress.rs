@@ -55,6 +55,16 @@ impl Plain {
         steps.into_iter().map(|vertex| self.step(vertex)).collect()
     }
 
+    /// The name of the step that failed.
+    pub fn failed(&self) -> Option<&str> {
+        let failed = |vertex: &&Vertex| is_step(&vertex.name) && !vertex.error.is_empty() && !vertex.is_cancelled();
+        self.trace
+            .vertexes
+            .iter()
+            .find(failed)
+            .map(|vertex| vertex.name.as_str())
+    }
+
     fn step(&self, vertex: &Vertex) -> Step {
         Step {
             name: vertex.name.clone(),

@@ -3,6 +3,7 @@
 mod brief;
 mod end;
 mod log;
+mod place;
 mod source;
 
 use crate::{
@@ -18,6 +19,7 @@ use eventlog::{ExecuteError, LogError, View, Writer};
 use futures::StreamExt as _;
 use ids::{BuildId, ImageId};
 use log::BuildLog;
+use place::place;
 use proto::{
     builder::v1::{BuildAssembled, BuildPhase},
     editor::v1::{BuildSpec, ContextKind},
@@ -146,6 +148,12 @@ impl Attempt<'_> {
         };
         telemetry::built(ended.word(), began.elapsed());
         log.write(&plain.finish()).await;
+        // A Dockerfile in a repository is not here to be shown.
+        let dockerfile = Some(&spec.dockerfile).filter(|_| spec.context_kind() == ContextKind::LocalFolder);
+        let place = dockerfile
+            .zip(plain.failed())
+            .and_then(|(text, step)| place(text, step));
+        log.write(&place.unwrap_or_default()).await;
         self.end(ended, log, &plain).await
     }
 
