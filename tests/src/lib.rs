@@ -10,6 +10,7 @@ mod home;
 mod nats;
 mod platform;
 mod port;
+mod raw;
 mod user;
 
 pub use child::{Child, program};
@@ -21,4 +22,5 @@ pub use home::Home;
 pub use nats::NatsServer;
 pub use platform::{Platform, SERVICES, Shape, binary};
 pub use port::Port;
+pub use raw::Raw;
 pub use user::{User, archive, detail, reason, upload_of};

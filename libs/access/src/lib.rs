@@ -5,17 +5,18 @@
 mod grantee;
 mod name;
 mod projection;
+mod visible;
 
 pub use grantee::{Grantee, NoGrantee};
 pub use name::{MalformedName, Name, is_tag};
 pub use projection::AccessProjection;
 pub use proto::catalog::v1::{Right, Role};
+pub use visible::Visible;
 
 use eventlog::{Behind, Position, View};
 use ids::{ImageId, WorkspaceId};
 use lru::LruCache;
 use std::{
-    collections::BTreeMap,
     num::NonZeroUsize,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -110,61 +111,6 @@ struct ImageRow {
     deleted: bool,
     role: Option<i32>,
     granted: Option<i32>,
-}
-
-/// What a caller may see of everything.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Visible {
-    /// Whatever there is, because an administrator calls.
-    all: bool,
-    /// What the caller may do with the images of its workspaces.
-    workspaces: BTreeMap<String, Right>,
-    /// What it may do with images of other workspaces, that are shared with it.
-    shared: BTreeMap<String, Right>,
-    /// What it may do with images of its workspaces beside what a member may.
-    beside: BTreeMap<String, Right>,
-}
-
-impl Visible {
-    /// Of the workspaces only this one, which the caller may see.
-    #[must_use]
-    pub fn within(mut self, workspace: &str) -> Self {
-        let right = self.workspaces.get(workspace).copied().unwrap_or(Right::Read);
-        self.all = false;
-        self.workspaces = BTreeMap::from([(workspace.to_owned(), right)]);
-        self
-    }
-
-    #[must_use]
-    pub fn without_shared(mut self) -> Self {
-        self.shared.clear();
-        self
-    }
-
-    #[must_use]
-    pub fn only_shared(mut self) -> Self {
-        self.all = false;
-        self.workspaces.clear();
-        self
-    }
-
-    /// The most that the caller may do with an image.
-    pub fn right(&self, workspace: &str, image: &str) -> Option<Right> {
-        let least = self.all.then_some(Right::Read);
-        let member = self.workspaces.get(workspace).copied();
-        let granted = self.shared.get(image).or_else(|| self.beside.get(image)).copied();
-        [least, member, granted].into_iter().flatten().max()
-    }
-
-    /// `None`: all of them.
-    pub fn workspaces(&self) -> Option<impl Iterator<Item = &str>> {
-        (!self.all).then(|| self.workspaces.keys().map(String::as_str))
-    }
-
-    /// Images of other workspaces.
-    pub fn shared(&self) -> impl Iterator<Item = &str> {
-        self.shared.keys().map(String::as_str)
-    }
 }
 
 impl Access {
@@ -343,27 +289,7 @@ impl Access {
         .bind(&caller.user)
         .fetch_all(self.view.rows())
         .await?;
-        let mut visible = Visible {
-            all: caller.admin,
-            ..Visible::default()
-        };
-        for (workspace, role) in roles {
-            if let Some(right) = right_of(Some(role), None, false) {
-                visible.workspaces.insert(workspace, right);
-            }
-        }
-        for (image, workspace, granted) in grants {
-            if let Some(right) = right_of(None, Some(granted), false) {
-                let is_home = visible.workspaces.contains_key(&workspace);
-                let images = if is_home {
-                    &mut visible.beside
-                } else {
-                    &mut visible.shared
-                };
-                images.insert(image, right);
-            }
-        }
-        Ok(visible)
+        Ok(Visible::new(caller.admin, roles, grants))
     }
 }
 

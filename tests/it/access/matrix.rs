@@ -7,12 +7,8 @@ use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor, prost::Mes
 use proto::catalog::v1::{Right, Role};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use tests::{Platform, Shape, User, reason};
-use tonic::{
-    Code, Request, Status,
-    codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
-    codegen::http::uri::PathAndQuery,
-};
+use tests::{Platform, Raw, Shape, User, reason};
+use tonic::{Code, Request, Status, codegen::http::uri::PathAndQuery};
 
 /// What a call takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -306,52 +302,6 @@ async fn call(user: &User, method: &MethodDescriptor, request: &str) -> Result<(
     let messages = tokio_stream::once(message.encode_to_vec());
     // What is refused is refused before the first answer.
     client.streaming(Request::new(messages), path, Raw).await.map(drop)
-}
-
-/// Messages as the bytes that they are.
-struct Raw;
-
-impl Codec for Raw {
-    type Encode = Vec<u8>;
-    type Decode = Vec<u8>;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Raw {
-    type Item = Vec<u8>;
-    type Error = Status;
-
-    fn encode(&mut self, message: Vec<u8>, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        bytes::BufMut::put_slice(to, &message);
-        Ok(())
-    }
-
-    fn buffer_settings(&self) -> BufferSettings {
-        BufferSettings::default()
-    }
-}
-
-impl Decoder for Raw {
-    type Item = Vec<u8>;
-    type Error = Status;
-
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Vec<u8>>, Status> {
-        let length = bytes::Buf::remaining(from);
-        Ok(Some(bytes::Buf::copy_to_bytes(from, length).to_vec()))
-    }
-
-    fn buffer_settings(&self) -> BufferSettings {
-        BufferSettings::default()
-    }
 }
 
 fn told(outcome: Result<(), Status>) -> (Told, Vec<u8>) {

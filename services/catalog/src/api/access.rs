@@ -4,7 +4,7 @@ use crate::{
     domain::{Access, AccessCommand, Image, Workspace},
     view::{self, AsOf},
 };
-use ::access::{Denied, Grantee, Located, NoGrantee, Right, Role};
+use ::access::{Denied, Grantee, Located, MALFORMED_USER, NoGrantee, Right, Role, is_user};
 use aggregate::Aggregate as _;
 use eventlog::{Position, View, Writer};
 use proto::{
@@ -47,8 +47,9 @@ impl AccessApi {
                 Ok(Kind::Workspace(found.to_string()))
             }
             Some(kind @ (Kind::Workspace(_) | Kind::Everyone(_))) => Ok(kind),
-            Some(Kind::User(user)) if !user.is_empty() => Ok(Kind::User(user)),
-            Some(Kind::User(_)) | None => Err(invalid("grantee", NoGrantee).into()),
+            Some(Kind::User(user)) if is_user(&user) => Ok(Kind::User(user)),
+            Some(Kind::User(_)) => Err(invalid("user", MALFORMED_USER).into()),
+            None => Err(invalid("grantee", NoGrantee).into()),
         }
     }
 
