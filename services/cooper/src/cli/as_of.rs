@@ -32,7 +32,8 @@ fn time_in(text: &str, now: std::time::SystemTime, zone: TimeZone) -> Result<pro
         return now
             .checked_sub(ago)
             .map(prost_types::Timestamp::from)
-            .ok_or_else(|| format!("`{text}` ago is before all time"));
+            .filter(|time| time.seconds >= 0)
+            .ok_or_else(|| format!("{text} ago was nothing yet"));
     }
     let here = || text.parse::<DateTime>().and_then(|time| time.to_zoned(zone));
     let time: Timestamp = text
