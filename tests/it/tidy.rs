@@ -8,17 +8,18 @@ use std::{collections::BTreeSet, path::Path, process::Command};
 
 const SERVICES: [&str; 5] = ["builder", "catalog", "editor", "notifier", "registry-pusher"];
 /// What each crate may build on, of ours. The command and the tests may use everything.
-const LIBS: [(&str, &[&str]); 8] = [
+const LIBS: [(&str, &[&str]); 9] = [
     ("ids", &[]),
     ("aggregate", &[]),
     ("context", &[]),
+    ("transparency", &[]),
     ("proto", &["aggregate", "ids"]),
     ("eventlog", &["aggregate"]),
     ("access", &["eventlog", "ids", "proto"]),
     ("service", &["access", "aggregate", "eventlog", "ids", "proto"]),
     (
         "services",
-        &["access", "aggregate", "context", "eventlog", "ids", "proto", "service"],
+        &["access", "aggregate", "context", "eventlog", "ids", "proto", "service", "transparency"],
     ),
 ];
 const LINES_MAX: usize = 400;
