@@ -1,9 +1,10 @@
 //! The log in the JetStream stream `LOG`: subjects `log.<category>.<key>`, positions are stream sequences.
 
 mod company;
+mod stored;
 
 use crate::{
-    Append, AppendError, Entries, Entry, EventLog, LogError, Nats, Position, StreamId,
+    Append, AppendError, Entries, Entry, EventLog, LogError, Nats, Position, RawEntries, StreamId, Which,
     log::Stuck,
     nats::{LOG, REQUEST_TIMEOUT, reader},
     publish::Published,
@@ -248,6 +249,10 @@ impl EventLog for JetStreamLog {
         let entries = messages.map(move |message| message.map_err(LogError::unavailable).and_then(&mut checked));
         let end = async { Err(LogError::unavailable(anyhow!("the connection was lost"))) };
         Ok(entries.take_until(lost).chain(futures::stream::once(end)).boxed())
+    }
+
+    async fn stored(&self, which: Which<'_>) -> Result<RawEntries, LogError> {
+        self.read_stored(which).await
     }
 
     async fn admit(&self) -> Result<(), LogError> {

@@ -114,6 +114,8 @@ pub enum LogError {
     OutcomeUnknown(#[source] anyhow::Error),
     #[error("the event log is full ({used} of {limit} bytes), ask the operator to raise its limit")]
     Full { used: u64, limit: u64 },
+    #[error("the event log lacks {missing} of its entries, ask an administrator to verify it")]
+    Incomplete { missing: u64 },
     #[error("the entry has {bytes} bytes, {limit} are allowed")]
     TooLarge { bytes: usize, limit: usize },
 }
@@ -139,6 +141,24 @@ pub enum AppendError {
     Log(#[from] LogError),
 }
 
+/// An entry as it is stored, whatever that is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawEntry {
+    pub position: Position,
+    pub stream: String,
+    pub bytes: Bytes,
+}
+
+/// Which of the stored entries to read.
+#[derive(Debug, Clone, Copy)]
+pub enum Which<'a> {
+    All,
+    Category(&'a str),
+    /// Those of all streams that are about one thing.
+    Key(&'a str),
+}
+
+pub type RawEntries = BoxStream<'static, Result<RawEntry, LogError>>;
 pub type Entries = BoxStream<'static, Result<Entry, LogError>>;
 
 #[async_trait]
@@ -155,6 +175,10 @@ pub trait EventLog: Send + Sync {
     /// Every entry after a position, then those to come. The first error is the end: open it again from where
     /// it got to.
     async fn follow(&self, after: Position) -> Result<Entries, LogError>;
+
+    /// What is stored by now, in its order. Gaps are for the reader to notice, except where it can't: what is about one
+    /// thing is read only of a log that is whole.
+    async fn stored(&self, which: Which<'_>) -> Result<RawEntries, LogError>;
 
     /// Refuses while the part of the log that is kept for ends and cancels is in use.
     async fn admit(&self) -> Result<(), LogError> {

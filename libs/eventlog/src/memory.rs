@@ -1,6 +1,6 @@
 //! The log in memory, for unit tests of what stands on it.
 
-use crate::{Append, AppendError, Entries, Entry, EventLog, LogError, Position, StreamId};
+use crate::{Append, AppendError, Entries, Entry, EventLog, LogError, Position, RawEntries, RawEntry, StreamId, Which};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -71,5 +71,25 @@ impl EventLog for std::sync::Arc<MemoryLog> {
             Some((futures::stream::iter(entries), (log, head, after)))
         });
         Ok(chunks.flatten().boxed())
+    }
+
+    async fn stored(&self, which: Which<'_>) -> Result<RawEntries, LogError> {
+        let wanted = |stream: &StreamId| match which {
+            Which::All => true,
+            Which::Category(category) => stream.category == category,
+            Which::Key(key) => stream.key == key,
+        };
+        let entries: Vec<_> = (1..)
+            .zip(&*self.entries())
+            .filter(|(_, (stream, _))| wanted(stream))
+            .map(|(position, (stream, bytes))| {
+                Ok(RawEntry {
+                    position: Position(position),
+                    stream: stream.to_string(),
+                    bytes: bytes.clone(),
+                })
+            })
+            .collect();
+        Ok(futures::stream::iter(entries).boxed())
     }
 }

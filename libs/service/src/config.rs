@@ -22,6 +22,7 @@ pub struct Config {
     pub registry: RegistrySettings,
     pub engine: EngineSettings,
     pub builder: BuilderSettings,
+    pub catalog: CatalogSettings,
     pub editor: EditorSettings,
 }
 
@@ -73,6 +74,15 @@ pub struct BuilderSettings {
     pub lease_seconds: u64,
     pub git_http: bool,
     pub git_private_hosts: bool,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CatalogSettings {
+    pub checkpoint_entries: u64,
+    pub checkpoint_seconds: u64,
+    pub checkpoint_key: PathBuf,
+    pub checkpoints_to: String,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

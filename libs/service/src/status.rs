@@ -171,6 +171,7 @@ fn log(error: &LogError) -> Status {
             tracing::error!(error = error as &dyn Error, "a command failed");
             (Code::Unavailable, "LOG_UNAVAILABLE")
         }
+        LogError::Incomplete { .. } => (Code::DataLoss, "LOG_INCOMPLETE"),
         LogError::Full { .. } => (Code::ResourceExhausted, "LOG_FULL"),
         LogError::TooLarge { .. } => (Code::ResourceExhausted, "ENTRY_TOO_LARGE"),
     };

@@ -107,23 +107,33 @@ impl PublicKey {
 
     /// The checkpoints of a text with one note after another. All of them must be good.
     pub fn open_all(&self, text: &str) -> Result<Vec<Checkpoint>, NoteError> {
-        let (mut notes, mut note, mut is_signed) = (Vec::new(), String::new(), false);
-        for line in text.lines() {
-            let is_signature = line.starts_with(DASH);
-            if is_signed && !is_signature {
-                notes.push(std::mem::take(&mut note));
-            }
-            is_signed = is_signature;
-            if !(note.is_empty() && line.is_empty()) {
-                note.push_str(line);
-                note.push('\n');
-            }
-        }
-        if !note.is_empty() {
-            notes.push(note);
-        }
-        notes.iter().map(|note| self.open(note)).collect()
+        notes(text).iter().map(|note| self.open(note)).collect()
     }
+}
+
+/// The sizes that the notes of a text tell of, whoever signed them.
+pub fn claimed_sizes(text: &str) -> Vec<u64> {
+    let size = |note: &String| note.lines().nth(1)?.parse().ok();
+    notes(text).iter().filter_map(size).collect()
+}
+
+fn notes(text: &str) -> Vec<String> {
+    let (mut notes, mut note, mut is_signed) = (Vec::new(), String::new(), false);
+    for line in text.lines() {
+        let is_signature = line.starts_with(DASH);
+        if is_signed && !is_signature {
+            notes.push(std::mem::take(&mut note));
+        }
+        is_signed = is_signature;
+        if !(note.is_empty() && line.is_empty()) {
+            note.push_str(line);
+            note.push('\n');
+        }
+    }
+    if !note.is_empty() {
+        notes.push(note);
+    }
+    notes
 }
 
 impl fmt::Display for PublicKey {
@@ -266,6 +276,7 @@ mod tests {
         let notes = [1, 2, 3].map(|size| key.sign(size, [9; 32], time()));
         let text = format!("{}{}\n\n{}", notes[0].note, notes[1].note, notes[2].note);
         assert_eq!(key.public().open_all(&text), Ok(notes.to_vec()));
+        assert_eq!(claimed_sizes(&text), [1, 2, 3]);
         assert_eq!(key.public().open_all(""), Ok(Vec::new()));
         assert!(key.public().open_all(&format!("{text}more")).is_err());
     }

@@ -10,7 +10,7 @@ mod proof;
 mod tree;
 
 pub use audit::{Audit, How, Wrong};
-pub use checkpoint::{Checkpoint, NoteError, PublicKey, SigningKey};
+pub use checkpoint::{Checkpoint, NoteError, PublicKey, SigningKey, claimed_sizes};
 pub use nodes::Nodes;
 pub use proof::{follows, includes};
 pub use tree::{Frontier, Hash};

@@ -82,9 +82,9 @@ impl Nodes {
         Ok(())
     }
 
-    /// Nothing that was flushed is lost any more.
-    pub fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
+    /// The file, for who makes sure that nothing of it is lost.
+    pub fn file(&self) -> io::Result<File> {
+        self.file.try_clone()
     }
 
     pub fn root(&self) -> Hash {

@@ -3,6 +3,7 @@
 mod access;
 mod history;
 mod image;
+mod verify;
 mod watch;
 mod workspace;
 

@@ -1,11 +1,13 @@
-//! Workspaces, images, the names that images hold, and whom images are shared with.
+//! Workspaces, images, the names that images hold, whom images are shared with, and what was signed over the log.
 
 mod access;
+mod checkpoint;
 mod image;
 mod name;
 mod workspace;
 
 pub(crate) use access::{Access, AccessCommand};
+pub(crate) use checkpoint::{Checkpoints, KeepCheckpoint};
 pub(crate) use image::{Image, ImageCommand};
 pub(crate) use name::{Name, NameCommand, NameKey};
 pub(crate) use workspace::{Workspace, WorkspaceCommand};

@@ -1,7 +1,7 @@
 //! Which workspaces and images exist, who holds which name, how each tile stands, and what happened to it.
 //!
-//! It owns the streams `workspace.<id>`, `image.<id>`, `name.<key>` and `access.<image>`. Status and history are projections of
-//! everybody's entries: nobody writes them.
+//! It owns the streams `workspace.<id>`, `image.<id>`, `name.<key>`, `access.<image>` and `checkpoint.<key id>`. Status
+//! and history are projections of everybody's entries: nobody writes them.
 
 mod api;
 mod domain;
@@ -15,6 +15,7 @@ use proto::catalog::v1::{
     image_service_server::ImageServiceServer, workspace_service_server::WorkspaceServiceServer,
 };
 use service::{Process, Service, World};
+use tokio::sync::watch;
 
 pub const SERVICE: Service = Service { name: "catalog", start };
 
@@ -24,7 +25,8 @@ pub fn start(world: &World, process: Process) -> Process {
     let images = ImageApi::new(world, &view, &writer);
     let workspaces = WorkspaceApi::new(world, &view, &writer);
     let access = AccessApi::new(world, &view, &writer);
-    let history = HistoryApi::new(world, &view);
+    let (sign, signed) = watch::channel(None);
+    let history = HistoryApi::new(world, &view, signed.clone());
     process
         .serving(&view, ImageServiceServer::new(images))
         .serving(&view, WorkspaceServiceServer::new(workspaces))
@@ -32,6 +34,14 @@ pub fn start(world: &World, process: Process) -> Process {
         .serving(&view, HistoryServiceServer::new(history))
         .running(
             "free released names",
-            policy::free_released_names(world.clone(), view, writer),
+            policy::free_released_names(world.clone(), view.clone(), writer.clone()),
+        )
+        .running(
+            "sign checkpoints",
+            policy::sign_checkpoints(world.clone(), view, writer, sign),
+        )
+        .running(
+            "deliver checkpoints",
+            policy::deliver_checkpoints(world.clone(), signed),
         )
 }

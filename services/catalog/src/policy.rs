@@ -1,4 +1,11 @@
-//! Whenever the content under a name is gone, the name should be free.
+//! Whenever the content under a name is gone, the name should be free. Whenever something was written, it should be
+//! signed, and the checkpoint kept where who owns this disk can't reach it.
+
+mod checkpoints;
+mod deliver;
+
+pub(crate) use checkpoints::{Signed, sign_checkpoints, tree};
+pub(crate) use deliver::deliver_checkpoints;
 
 use crate::{
     domain::{Name, NameCommand, NameKey},

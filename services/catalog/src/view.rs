@@ -61,11 +61,11 @@ impl Projection for CatalogProjection {
     }
 
     fn reads(&self) -> &'static [&'static str] {
-        READS
+        &["workspace", "image", "name", "spec", "builds", "repository", "checkpoint"]
     }
 
     fn keeps(&self) -> &'static [&'static str] {
-        &["workspace", "image", "name", "access"]
+        &["workspace", "image", "name", "access", "checkpoint"]
     }
 
     async fn apply(&self, view: &mut SqliteConnection, batch: &[Entry]) -> Result<(), ViewError> {
@@ -134,7 +134,7 @@ impl Projection for CatalogProjection {
 async fn load(view: &mut SqliteConnection, batch: &[Entry]) -> Result<BTreeMap<String, Tile>, ViewError> {
     let about_images = batch
         .iter()
-        .filter(|entry| !matches!(entry.stream.category.as_str(), "workspace" | "name" | "access"));
+        .filter(|entry| !matches!(entry.stream.category.as_str(), "workspace" | "name" | "access" | "checkpoint"));
     let ids: BTreeSet<&str> = about_images.map(|entry| entry.stream.key.as_str()).collect();
     let rows: Vec<(String, String)> =
         sqlx::query_as("SELECT id, tile FROM image WHERE id IN (SELECT value FROM json_each(?))")

@@ -5,11 +5,13 @@ mod as_of;
 mod image;
 mod spec;
 mod token;
+mod verify;
 
 pub(crate) use access::{AclCommand, RightWord, ShareArgs, Who};
 pub(crate) use as_of::AsOf;
 pub(crate) use image::{BuildArgs, CreateArgs, ImageCommand, LogsArgs, LsArgs, Newest, OfBuild, SaveArgs};
 pub(crate) use spec::{Pair, SpecArgs};
+pub(crate) use verify::VerifyArgs;
 
 use crate::{output::Format, reference::Reference, up};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -93,6 +95,8 @@ pub(crate) enum Command {
     Resolve(OneImage),
     /// Tell what happened to an image, newest first.
     History(HistoryArgs),
+    /// Prove that nothing of the history was changed since it was signed.
+    Verify(VerifyArgs),
     /// Tell what happens, as it happens.
     Events(EventsArgs),
     /// Keep a token for the server.

@@ -17,6 +17,7 @@ mod save;
 mod show;
 mod tiles;
 mod token;
+mod verify;
 mod workspace;
 
 use crate::{
@@ -36,6 +37,7 @@ pub(crate) async fn run(shell: &Shell, command: Command) -> Result<(), Failure> 
         Command::Acl(command) => access::run(shell, command).await,
         Command::Resolve(args) => registry::resolve(shell, &args.image).await,
         Command::History(args) => history::history(shell, args).await,
+        Command::Verify(args) => Box::pin(verify::verify(shell, args)).await,
         Command::Events(args) => events::events(shell, args).await,
         Command::Login(args) => login::login(shell, &args).await,
         Command::Logout => login::logout(shell),

@@ -10,6 +10,7 @@ mod limits;
 mod nats;
 mod programs;
 mod registry;
+mod stored;
 mod token;
 mod tour;
 mod words;
@@ -25,6 +26,8 @@ use child::Child;
 use clap::Args;
 use data::Data;
 use eventlog::OPERATOR;
+pub(crate) use stored::stored_log;
+
 use service::{Config, Service, auth::LocalKey, telemetry::Telemetry};
 use std::{
     convert::Infallible,

@@ -7,7 +7,7 @@ use super::{
 use async_trait::async_trait;
 use eventlog::{
     Append, AppendError, Behind, Entries, Entry, Envelope, EventLog, ExecuteError, JetStreamLog, LogError, Nats,
-    NatsConfig, Position, Projection, StreamId, ViewError,
+    NatsConfig, Position, Projection, RawEntries, StreamId, ViewError, Which,
 };
 use futures::StreamExt as _;
 use sqlx::SqliteConnection;
@@ -209,6 +209,10 @@ impl EventLog for OneByOne {
             entry
         });
         Ok(slowly.boxed())
+    }
+
+    async fn stored(&self, which: Which<'_>) -> Result<RawEntries, LogError> {
+        self.0.stored(which).await
     }
 }
 

@@ -1,24 +1,32 @@
 //! HistoryService.
 
 use super::read_token;
-use crate::view::{self, HistoryRow};
+use crate::{
+    policy::Signed,
+    view::{self, HistoryRow},
+};
 use eventlog::View;
+use futures::stream::BoxStream;
 use proto::catalog::v1::{
-    GetImageHistoryRequest, GetImageHistoryResponse, HistoryEntry, history_service_server::HistoryService,
+    GetImageHistoryRequest, GetImageHistoryResponse, HistoryEntry, VerifyHistoryRequest, VerifyHistoryResponse,
+    history_service_server::HistoryService,
 };
 use service::{Failure, World, invalid, page, telemetry, timestamp};
+use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
 pub(crate) struct HistoryApi {
-    world: World,
-    view: View,
+    pub(super) world: World,
+    pub(super) view: View,
+    pub(super) signed: watch::Receiver<Option<Signed>>,
 }
 
 impl HistoryApi {
-    pub(crate) fn new(world: &World, view: &View) -> Self {
+    pub(crate) fn new(world: &World, view: &View, signed: watch::Receiver<Option<Signed>>) -> Self {
         Self {
             world: world.clone(),
             view: view.clone(),
+            signed,
         }
     }
 
@@ -71,5 +79,14 @@ impl HistoryService for HistoryApi {
         request: Request<GetImageHistoryRequest>,
     ) -> Result<Response<GetImageHistoryResponse>, Status> {
         Ok(self.image(request).await.map(Response::new)?)
+    }
+
+    type VerifyHistoryStream = BoxStream<'static, Result<VerifyHistoryResponse, Status>>;
+
+    async fn verify_history(
+        &self,
+        request: Request<VerifyHistoryRequest>,
+    ) -> Result<Response<Self::VerifyHistoryStream>, Status> {
+        Ok(self.verify(request).await.map(Response::new)?)
     }
 }

@@ -54,6 +54,21 @@ impl Home {
         }
     }
 
+    /// What a command keeps for the next one, by name.
+    pub(crate) fn kept(&self, name: &str) -> Option<String> {
+        fs::read_to_string(self.folder.join(name)).ok()
+    }
+
+    pub(crate) fn keep(&self, name: &str, text: &str) -> anyhow::Result<()> {
+        fs::create_dir_all(&self.folder)?;
+        service::auth::write_private(&self.folder.join(name), text.as_bytes())
+    }
+
+    /// Where that lies, for who wants to forget it.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
     /// The data folder of a server on this machine.
     fn announced(&self) -> Option<PathBuf> {
         read_word(&self.folder.join("data")).map(PathBuf::from)

@@ -1,0 +1,125 @@
+//! Reads what is stored by now, as it is: for those who ask whether it is what was written.
+
+use super::{FETCH, FETCH_BYTES, HEARTBEAT, JetStreamLog, SUBJECT};
+use crate::{
+    LogError, Position, RawEntries, RawEntry, Which,
+    nats::{REQUEST_TIMEOUT, reader},
+};
+use anyhow::anyhow;
+use async_nats::jetstream::{
+    Message,
+    consumer::{Consumer, DeliverPolicy, pull},
+};
+use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
+use std::time::Duration;
+use tokio::time::{Instant, timeout, timeout_at};
+
+/// After so long without an entry the server is asked whether it has more.
+const QUIET: Duration = Duration::from_secs(1);
+/// How long a server may take for the next entry that it says it has.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Reading {
+    consumer: Consumer<pull::Config>,
+    messages: pull::Stream,
+    /// Ends with the connection.
+    lost: BoxFuture<'static, ()>,
+}
+
+impl JetStreamLog {
+    pub(super) async fn read_stored(&self, which: Which<'_>) -> Result<RawEntries, LogError> {
+        if let Which::Key(_) = which {
+            let state = self.info().await?.state;
+            if state.messages < state.last_sequence {
+                let missing = state.last_sequence - state.messages;
+                return Err(LogError::Incomplete { missing });
+            }
+        }
+        let config = pull::Config {
+            deliver_policy: DeliverPolicy::All,
+            filter_subject: match which {
+                Which::All => String::new(),
+                Which::Category(category) => format!("{SUBJECT}{category}.>"),
+                Which::Key(key) => format!("{SUBJECT}*.{key}"),
+            },
+            ..reader()
+        };
+        let opened = async {
+            let consumer = self.stream.create_consumer(config).await?;
+            let messages = consumer
+                .stream()
+                .max_messages_per_batch(FETCH)
+                .max_bytes_per_batch(FETCH_BYTES)
+                .heartbeat(HEARTBEAT)
+                .expires(HEARTBEAT * 10)
+                .messages()
+                .await?;
+            anyhow::Ok((consumer, messages))
+        };
+        let lost = self.nats.lost().boxed();
+        let deadline = Instant::now() + REQUEST_TIMEOUT * 2;
+        let (consumer, messages) = timeout_at(deadline, opened)
+            .await
+            .map_err(LogError::unavailable)?
+            .map_err(LogError::Unavailable)?;
+        if consumer.cached_info().num_pending == 0 {
+            return Ok(stream::empty().boxed());
+        }
+        let reading = Reading {
+            consumer,
+            messages,
+            lost,
+        };
+        let entries = stream::unfold(Some(reading), |reading| async {
+            let mut reading = reading?;
+            match reading.next().await {
+                Ok(None) => None,
+                Ok(Some((entry, is_last))) => Some((Ok(entry), (!is_last).then_some(reading))),
+                Err(error) => Some((Err(error), None)),
+            }
+        });
+        Ok(entries.boxed())
+    }
+}
+
+impl Reading {
+    /// The next entry, and whether it is the last. A server that lost some of them may say that it has more than come.
+    async fn next(&mut self) -> Result<Option<(RawEntry, bool)>, LogError> {
+        let since = Instant::now();
+        loop {
+            let next = tokio::select! {
+                next = timeout(QUIET, self.messages.next()) => next,
+                () = &mut self.lost => return Err(LogError::unavailable(anyhow!("the connection was lost"))),
+            };
+            match next {
+                Ok(Some(message)) => return raw(&message.map_err(LogError::unavailable)?).map(Some),
+                Ok(None) => return Ok(None),
+                Err(_) => {
+                    let info = self.consumer.get_info().await.map_err(LogError::unavailable)?;
+                    if info.num_pending == 0 {
+                        return Ok(None);
+                    }
+                    if since.elapsed() > PATIENCE {
+                        return Err(LogError::unavailable(anyhow!(
+                            "the server says that it has {} more entries, and gives none",
+                            info.num_pending
+                        )));
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn raw(message: &Message) -> Result<(RawEntry, bool), LogError> {
+    let info = message
+        .info()
+        .map_err(|error| LogError::Unavailable(anyhow::Error::from_boxed(error)))?;
+    let subject = message.subject.as_str();
+    let entry = RawEntry {
+        position: Position(info.stream_sequence),
+        stream: subject.strip_prefix(SUBJECT).unwrap_or(subject).to_owned(),
+        bytes: message.payload.clone(),
+    };
+    Ok((entry, info.pending == 0))
+}
