@@ -9,6 +9,7 @@ mod events;
 mod faults;
 mod log;
 mod operate;
+mod proof;
 mod registry;
 mod tidy;
 mod up;

@@ -19,7 +19,16 @@ const LIBS: [(&str, &[&str]); 9] = [
     ("service", &["access", "aggregate", "eventlog", "ids", "proto"]),
     (
         "services",
-        &["access", "aggregate", "context", "eventlog", "ids", "proto", "service", "transparency"],
+        &[
+            "access",
+            "aggregate",
+            "context",
+            "eventlog",
+            "ids",
+            "proto",
+            "service",
+            "transparency",
+        ],
     ),
 ];
 const LINES_MAX: usize = 400;

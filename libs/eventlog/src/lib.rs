@@ -19,7 +19,9 @@ pub use envelope::{ENTRY_BYTES_MAX, Envelope};
 pub use execute::{Done, ExecuteError, Outcome, Request, Step, Writer, step};
 pub use jetstream::JetStreamLog;
 pub use limits::{OPERATOR, Unfit};
-pub use log::{Append, AppendError, Entries, Entry, EventLog, LogError, Position, RawEntries, RawEntry, StreamId, Which};
+pub use log::{
+    Append, AppendError, Entries, Entry, EventLog, LogError, Position, RawEntries, RawEntry, StreamId, Which,
+};
 pub use memory::MemoryLog;
 pub use nats::{ACCOUNTS, Account, Nats, NatsConfig, server_accounts, server_config};
 pub use planes::{Blobs, Feed, FeedEvent, Output, OutputChunk, OutputEnd, Presence, Sign, Stored};

@@ -73,19 +73,22 @@ impl PublicKey {
     pub fn open(&self, note: &str) -> Result<Checkpoint, NoteError> {
         let (text, signatures) = note.split_once("\n\n").ok_or(NoteError::Malformed)?;
         let text = format!("{text}\n");
-        let is_signed = signatures.lines().filter_map(|line| line.strip_prefix(DASH)).any(|line| {
-            let Some((name, coded)) = line.split_once(' ') else {
-                return false;
-            };
-            let coded = BASE64.decode(coded).unwrap_or_default();
-            let Some((id, signature)) = coded.split_first_chunk::<4>() else {
-                return false;
-            };
-            let signature = Signature::from_slice(signature);
-            name == self.name
-                && *id == self.hash()
-                && signature.is_ok_and(|signature| self.key.verify_strict(text.as_bytes(), &signature).is_ok())
-        });
+        let is_signed = signatures
+            .lines()
+            .filter_map(|line| line.strip_prefix(DASH))
+            .any(|line| {
+                let Some((name, coded)) = line.split_once(' ') else {
+                    return false;
+                };
+                let coded = BASE64.decode(coded).unwrap_or_default();
+                let Some((id, signature)) = coded.split_first_chunk::<4>() else {
+                    return false;
+                };
+                let signature = Signature::from_slice(signature);
+                name == self.name
+                    && *id == self.hash()
+                    && signature.is_ok_and(|signature| self.key.verify_strict(text.as_bytes(), &signature).is_ok())
+            });
         if !is_signed {
             return Err(NoteError::Unsigned(self.id()));
         }
@@ -260,7 +263,12 @@ mod tests {
         let key = key(1);
         let note = key.sign(12, [9; 32], time()).note;
         let unsigned = Err(NoteError::Unsigned(key.public().id()));
-        for (from, to) in [("\n12\n", "\n13\n"), ("CQ", "CA"), ("21:00", "22:00"), ("cooperage", "somebody")] {
+        for (from, to) in [
+            ("\n12\n", "\n13\n"),
+            ("CQ", "CA"),
+            ("21:00", "22:00"),
+            ("cooperage", "somebody"),
+        ] {
             let changed = note.replacen(from, to, 1);
             assert_ne!(changed, note);
             assert_eq!(key.public().open(&changed), unsigned, "{changed}");

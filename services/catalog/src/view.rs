@@ -61,7 +61,15 @@ impl Projection for CatalogProjection {
     }
 
     fn reads(&self) -> &'static [&'static str] {
-        &["workspace", "image", "name", "spec", "builds", "repository", "checkpoint"]
+        &[
+            "workspace",
+            "image",
+            "name",
+            "spec",
+            "builds",
+            "repository",
+            "checkpoint",
+        ]
     }
 
     fn keeps(&self) -> &'static [&'static str] {

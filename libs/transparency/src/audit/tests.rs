@@ -38,7 +38,13 @@ fn mutations() -> impl Strategy<Value = Mutation> {
 
 /// Entries that differ from each other, as their request ids do.
 fn log(size: u64) -> Vec<Stored> {
-    let entry = |position: u64| (position, format!("image.img_{}", position % 7), position.to_be_bytes().to_vec());
+    let entry = |position: u64| {
+        (
+            position,
+            format!("image.img_{}", position % 7),
+            position.to_be_bytes().to_vec(),
+        )
+    };
     (1..=size).map(entry).collect()
 }
 
@@ -180,7 +186,10 @@ fn a_gap_is_noticed_where_nothing_is_signed_and_a_short_log_where_more_is() {
     let signed = checkpoints(&log, &[4, 9]);
     log.remove(6);
     let wrong = audit(&log, &signed[..1]).unwrap_err();
-    assert_eq!((wrong.how, wrong.at_latest(), wrong.checkpoint), (How::Missing, 7, None));
+    assert_eq!(
+        (wrong.how, wrong.at_latest(), wrong.checkpoint),
+        (How::Missing, 7, None)
+    );
     log.truncate(6);
     let wrong = audit(&log, &signed).unwrap_err();
     assert_eq!((wrong.how, wrong.read, wrong.at_latest()), (How::Ends, 6, 7));

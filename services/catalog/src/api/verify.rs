@@ -98,7 +98,9 @@ impl HistoryApi {
             let mut batch = batch?;
             for entry in &mut batch.entries {
                 if entry.position <= size {
-                    let path = nodes.inclusion(entry.position - 1, size).context("the tree can't be read");
+                    let path = nodes
+                        .inclusion(entry.position - 1, size)
+                        .context("the tree can't be read");
                     entry.path = hashes(&path.map_err(Failure::from)?);
                 }
             }
@@ -137,9 +139,7 @@ impl HistoryApi {
             return Err(invalid("leaves", "this service keeps no such leaves").into());
         }
         let nodes = Nodes::read(&tree(&self.world), range.end).context("the tree can't be read")?;
-        let leaves = nodes
-            .leaves(range.start..range.end)
-            .context("the tree can't be read")?;
+        let leaves = nodes.leaves(range.start..range.end).context("the tree can't be read")?;
         let parts: Vec<_> = leaves
             .chunks(LEAVES)
             .map(|leaves| {
@@ -152,9 +152,7 @@ impl HistoryApi {
 }
 
 fn answers(parts: impl futures::Stream<Item = Result<Part, Status>> + Send + 'static) -> Answers {
-    parts
-        .map_ok(|part| VerifyHistoryResponse { part: Some(part) })
-        .boxed()
+    parts.map_ok(|part| VerifyHistoryResponse { part: Some(part) }).boxed()
 }
 
 fn hashes(path: &[Hash]) -> Vec<prost::bytes::Bytes> {

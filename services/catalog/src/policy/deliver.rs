@@ -35,7 +35,10 @@ pub(crate) async fn deliver_checkpoints(
     destinations.extend(Destination::parse(&world.config.catalog.checkpoints_to)?);
     let deliver = async {
         loop {
-            let newest = signed.borrow_and_update().as_ref().map(|signed| signed.newest.note.clone());
+            let newest = signed
+                .borrow_and_update()
+                .as_ref()
+                .map(|signed| signed.newest.note.clone());
             let mut is_everywhere = true;
             for destination in &destinations {
                 if let Some(note) = &newest
@@ -75,7 +78,9 @@ impl Destination {
                 .await
                 .with_context(|| format!("{} can't be written", path.display())),
             Self::Address(client, address) => {
-                let post = client.post(address.clone()).header(CONTENT_TYPE, "text/plain; charset=utf-8");
+                let post = client
+                    .post(address.clone())
+                    .header(CONTENT_TYPE, "text/plain; charset=utf-8");
                 let answer = post.body(note.to_owned()).send().await?;
                 ensure!(answer.status().is_success(), "{address} answered {}", answer.status());
                 Ok(())
@@ -90,7 +95,8 @@ async fn append(path: &Path, note: &str) -> anyhow::Result<()> {
     let mut file = options.read(true).append(true).create(true).open(path).await?;
     let length = file.metadata().await?.len();
     let mut last = Vec::new();
-    file.seek(SeekFrom::Start(length.saturating_sub(note.len() as u64 + 1))).await?;
+    file.seek(SeekFrom::Start(length.saturating_sub(note.len() as u64 + 1)))
+        .await?;
     file.read_to_end(&mut last).await?;
     if !last.ends_with(format!("{note}\n").as_bytes()) {
         // An empty line between them is for the eye.

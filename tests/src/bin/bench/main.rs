@@ -15,6 +15,7 @@ mod report;
 mod save;
 mod start;
 mod story;
+mod verify;
 
 use anyhow::{Context as _, ensure};
 use figures::Line;
@@ -47,7 +48,7 @@ struct Row {
     measure: Measure,
 }
 
-const ROWS: [Row; 11] = [
+const ROWS: [Row; 12] = [
     Row {
         name: "click",
         measure: |bench| Box::pin(click::unchanged(bench)),
@@ -91,6 +92,10 @@ const ROWS: [Row; 11] = [
     Row {
         name: "memory",
         measure: |bench| Box::pin(start::memory(bench)),
+    },
+    Row {
+        name: "verify",
+        measure: |bench| Box::pin(verify::verify(bench)),
     },
 ];
 

@@ -52,6 +52,11 @@ impl Programs {
             cooper: root.join("target/release/cooper"),
         })
     }
+
+    /// To be given the words of one command.
+    pub(crate) fn command(&self) -> Command {
+        Command::new(&self.cooper)
+    }
 }
 
 #[derive(Clone)]
@@ -171,9 +176,14 @@ impl Platform {
         Ok(url.trim_start_matches("http://").to_owned())
     }
 
+    /// The address that clients call.
+    pub(crate) fn server(&self) -> anyhow::Result<String> {
+        self.printed("server")
+    }
+
     /// Over a connection of its own.
     pub(crate) async fn client(&self) -> anyhow::Result<Client> {
-        let channel = Endpoint::from_shared(self.printed("server")?)?
+        let channel = Endpoint::from_shared(self.server()?)?
             .tcp_nodelay(true)
             .connect()
             .await?;

@@ -50,16 +50,14 @@ pub(super) async fn verify(shell: &Shell, session: &Session, trust: &mut Trust, 
 }
 
 fn unproved() -> Failure {
-    Failure::new(Exit::Failed, "the server answers without a checkpoint, so nothing is proved")
+    Failure::new(
+        Exit::Failed,
+        "the server answers without a checkpoint, so nothing is proved",
+    )
 }
 
 /// The newest checkpoint must go on from those that are held here.
-fn go_on(
-    shell: &Shell,
-    held: &[Checkpoint],
-    newest: &Checkpoint,
-    signed: &SignedCheckpoints,
-) -> Result<(), Failure> {
+fn go_on(shell: &Shell, held: &[Checkpoint], newest: &Checkpoint, signed: &SignedCheckpoints) -> Result<(), Failure> {
     for older in held {
         if older.size > newest.size {
             return Err(words::shorter(shell, older, newest));
@@ -87,7 +85,9 @@ impl Proving {
     fn new(newest: Checkpoint, image: &str) -> Self {
         Self {
             newest,
-            key: image.strip_prefix("img_").map_or_else(String::new, |_| image.to_owned()),
+            key: image
+                .strip_prefix("img_")
+                .map_or_else(String::new, |_| image.to_owned()),
             last: 0,
             proved: 0,
             unsigned: 0,
@@ -108,9 +108,8 @@ impl Proving {
         }
         let leaf = leaf(&entry.stream, &entry.content);
         let is_proved = is_next
-            && path(&entry.path).is_some_and(|path| {
-                includes(&self.newest.root, self.newest.size, position - 1, &leaf, &path)
-            });
+            && path(&entry.path)
+                .is_some_and(|path| includes(&self.newest.root, self.newest.size, position - 1, &leaf, &path));
         if !is_proved {
             return Err(words::unproved(shell, position, &self.newest));
         }

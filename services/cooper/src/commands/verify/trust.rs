@@ -137,8 +137,12 @@ fn read_key(given: &str) -> Result<PublicKey, Failure> {
     if let Ok(key) = given.parse() {
         return Ok(key);
     }
-    let text = fs::read_to_string(given)
-        .map_err(|error| Failure::new(Exit::Invalid, format!("{given} is neither a key nor a file with one: {error}")))?;
+    let text = fs::read_to_string(given).map_err(|error| {
+        Failure::new(
+            Exit::Invalid,
+            format!("{given} is neither a key nor a file with one: {error}"),
+        )
+    })?;
     parse_key(&text)
 }
 

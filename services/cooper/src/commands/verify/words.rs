@@ -35,14 +35,15 @@ fn later(unsigned: u64) -> String {
 pub(super) fn whole(shell: &Shell, newest: Option<&Checkpoint>, unsigned: u64) -> Result<(), Failure> {
     let Some(newest) = newest else {
         let entries = counted(unsigned);
-        let sentence = format!("{entries} without a gap, and no checkpoint, so nothing is proved: try again in a minute");
+        let sentence =
+            format!("{entries} without a gap, and no checkpoint, so nothing is proved: try again in a minute");
         return Err(Failure::new(Exit::NotNow, sentence));
     };
+    let end = newest.size + unsigned;
+    let against = of(newest);
     let sentence = format!(
-        "verified the whole log up to position {} against {}{}",
-        newest.size,
-        of(newest),
-        later(unsigned)
+        "verified the log up to position {} of {end} against {against}",
+        newest.size
     );
     said(shell, newest, newest.size, unsigned, &sentence)
 }
@@ -83,7 +84,10 @@ pub(super) fn wrong(shell: &Shell, wrong: &Wrong, located: Option<u64>) -> Failu
             format!("the entry at position {first} is not the one that {against} tells of")
         }
         _ if after == latest => format!("{against} contradicts another of the same size"),
-        _ => format!("an entry from position {} to {latest} is not the one that {against} tells of", after + 1),
+        _ => format!(
+            "an entry from position {} to {latest} is not the one that {against} tells of",
+            after + 1
+        ),
     };
     let is_certain = located.is_some() || after + 1 == latest;
     let before = match located {
@@ -107,7 +111,10 @@ pub(super) fn wrong(shell: &Shell, wrong: &Wrong, located: Option<u64>) -> Failu
 pub(super) fn unproved(shell: &Shell, position: u64, newest: &Checkpoint) -> Failure {
     refused(
         shell,
-        &format!("the entry at position {position} is not the one that {} tells of", of(newest)),
+        &format!(
+            "the entry at position {position} is not the one that {} tells of",
+            of(newest)
+        ),
         &json!({ "verified": false, "position": position, "checkpoint": facts(newest) }),
     )
 }
@@ -115,7 +122,11 @@ pub(super) fn unproved(shell: &Shell, position: u64, newest: &Checkpoint) -> Fai
 pub(super) fn shorter(shell: &Shell, older: &Checkpoint, newest: &Checkpoint) -> Failure {
     refused(
         shell,
-        &format!("the log's newest checkpoint tells of {}, before {}", counted(newest.size), of(older)),
+        &format!(
+            "the log's newest checkpoint tells of {}, before {}",
+            counted(newest.size),
+            of(older)
+        ),
         &json!({ "verified": false, "checkpoint": facts(older) }),
     )
 }
@@ -123,7 +134,11 @@ pub(super) fn shorter(shell: &Shell, older: &Checkpoint, newest: &Checkpoint) ->
 pub(super) fn forked(shell: &Shell, older: &Checkpoint, newest: &Checkpoint) -> Failure {
     refused(
         shell,
-        &format!("{} does not go on from {}: something before it was changed", of(newest), of(older)),
+        &format!(
+            "{} does not go on from {}: something before it was changed",
+            of(newest),
+            of(older)
+        ),
         &json!({ "verified": false, "checkpoint": facts(older) }),
     )
 }
