@@ -116,7 +116,9 @@ impl Wrong {
     pub fn locate(&self, leaves: &[Hash]) -> Option<u64> {
         let checkpoint = self.checkpoint.as_ref()?;
         let mut tree = self.proved.clone();
-        leaves.iter().for_each(|leaf| tree.push(*leaf));
+        for leaf in leaves {
+            tree.push(*leaf);
+        }
         if tree.size() != checkpoint.size || tree.root() != checkpoint.root {
             return None;
         }

@@ -4,7 +4,7 @@
 mod checkpoints;
 mod deliver;
 
-pub(crate) use checkpoints::{Signed, sign_checkpoints, tree};
+pub(crate) use checkpoints::{Signed, SignedState, sign_checkpoints, tree};
 pub(crate) use deliver::deliver_checkpoints;
 
 use crate::{

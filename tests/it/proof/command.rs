@@ -65,38 +65,32 @@ fn block(data: &Path) -> PathBuf {
     blocks.find(|block| block.exists()).unwrap()
 }
 
-fn settings(elsewhere: &Path) -> [(&'static str, String); 2] {
-    [
-        ("COOPERAGE_CATALOG__CHECKPOINT_ENTRIES", "1".to_owned()),
-        (
-            "COOPERAGE_CATALOG__CHECKPOINTS_TO",
-            elsewhere.to_string_lossy().into_owned(),
-        ),
-    ]
+/// A platform with an image, whose every entry is signed, and the file elsewhere that the checkpoints go to.
+async fn given(folder: &Path) -> (Platform, String) {
+    let elsewhere = folder.join("elsewhere").to_str().unwrap().to_owned();
+    let settings = [
+        ("COOPERAGE_CATALOG__CHECKPOINT_ENTRIES", "1"),
+        ("COOPERAGE_CATALOG__CHECKPOINTS_TO", elsewhere.as_str()),
+    ];
+    let platform = Platform::with(Shape::One, &settings).await.unwrap();
+    done(&platform, &["workspace", "create", "vision"]);
+    done(&platform, &["image", "create", "vision/tool"]);
+    (platform, elsewhere)
+}
+
+fn describe(platform: &Platform, texts: impl IntoIterator<Item = String>) {
+    for text in texts {
+        done(platform, &["image", "describe", "vision/tool", &text]);
+    }
 }
 
 // covers E11
 #[tokio::test]
-async fn a_history_is_verified_and_what_was_done_to_it_is_said() {
+async fn a_history_is_verified_and_what_was_done_to_its_files_is_said() {
     let folder = tempfile::tempdir().unwrap();
-    let elsewhere = folder.path().join("elsewhere");
-    let settings = settings(&elsewhere);
-    let settings = settings.each_ref().map(|(name, value)| (*name, value.as_str()));
-    let mut platform = Platform::with(Shape::One, &settings).await.unwrap();
-    let held = elsewhere.to_str().unwrap();
-    done(&platform, &["workspace", "create", "vision"]);
-    done(&platform, &["image", "create", "vision/tool"]);
-    // An early copy needs a checkpoint too.
-    done(&platform, &["verify", "vision/tool"]);
-    platform.stop().unwrap();
-    let early = copy(&platform, "early");
-    platform.go_on().await.unwrap();
-    for n in 0..12 {
-        done(
-            &platform,
-            &["image", "describe", "vision/tool", &format!("the text of {n}")],
-        );
-    }
+    let (mut platform, held) = given(folder.path()).await;
+    let held = held.as_str();
+    describe(&platform, (0..12).map(|n| format!("the text of {n}")));
 
     // A member, with what was seen before.
     let mut bob = platform.cooper("bob").unwrap();
@@ -157,8 +151,20 @@ async fn a_history_is_verified_and_what_was_done_to_it_is_said() {
         complaint.contains("the log ends at ") && complaint.contains(", before the checkpoint of "),
         "{complaint}"
     );
+}
 
-    // A platform that was put back, and goes on as if nothing had been.
+// covers E11
+#[tokio::test]
+async fn a_log_that_was_put_back_is_found_out_and_so_is_another_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut platform, held) = given(folder.path()).await;
+    done(&platform, &["verify", "vision/tool"]);
+    platform.stop().unwrap();
+    let early = copy(&platform, "early");
+    platform.go_on().await.unwrap();
+    describe(&platform, (0..12).map(|n| format!("the text of {n}")));
+    done(&platform, &["verify", "vision/tool"]);
+    platform.stop().unwrap();
     fs::remove_dir_all(platform.data().join("views")).unwrap();
     NatsServer::copy_store(&early.join("nats"), &platform.data().join("nats")).unwrap();
     platform.go_on().await.unwrap();
@@ -169,16 +175,11 @@ async fn a_history_is_verified_and_what_was_done_to_it_is_said() {
         "{complaint}"
     );
     // More than the log had before.
-    for n in 0..36 {
-        done(
-            &platform,
-            &["image", "describe", "vision/tool", &format!("another text of {n}")],
-        );
-    }
+    describe(&platform, (0..36).map(|n| format!("another text of {n}")));
     let (code, _, complaint) = cooper(&platform, &["verify", "vision/tool"]);
     assert_eq!(code, 1, "{complaint}");
     assert!(complaint.contains(" does not go on from "), "{complaint}");
-    let (code, _, complaint) = whole(&platform, &["--checkpoint", held]);
+    let (code, _, complaint) = whole(&platform, &["--checkpoint", &held]);
     assert_eq!(code, 1, "{complaint}");
     assert!(
         complaint.contains("is not the one that the checkpoint of "),

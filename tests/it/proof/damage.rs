@@ -158,21 +158,26 @@ async fn whatever_is_damaged_in_the_files_of_a_log_is_found() {
         NatsServer::copy_store(backup.path(), &server.store()).unwrap();
         let block = blocks(&server.store()).pop().unwrap();
         let mut bytes = fs::read(&block).unwrap();
-        let at = rand::random_range(0..bytes.len());
+        // A server that lost its index reads the blocks again. One that has it does not start any more when the length
+        // of a record is another, so there only texts are changed.
+        let (is_cut, has_index) = (round % 3 == 2, round % 2 == 1);
+        let at = if is_cut || !has_index {
+            rand::random_range(0..bytes.len())
+        } else {
+            let text = format!("entry {} ", rand::random_range(0..ENTRIES));
+            let is_there = |window: &[u8]| window == text.as_bytes();
+            bytes.windows(text.len()).position(is_there).unwrap() + rand::random_range(0..text.len())
+        };
         match round % 3 {
             0 => bytes[at] ^= 1 << rand::random_range(0..8),
-            1 => bytes[at..].iter_mut().take(64).for_each(|byte| *byte = !*byte),
+            1 => bytes[at..].iter_mut().take(8).for_each(|byte| *byte = !*byte),
             _ => bytes.truncate(at),
         }
         fs::write(&block, bytes).unwrap();
-        if round % 2 == 0 {
-            // Then the server reads the blocks again instead of believing what it knew of them.
+        if !has_index {
             fs::remove_file(block.with_file_name("index.db")).unwrap();
         }
-        if server.restart().await.is_err() {
-            eprintln!("round {round}: the server does not open what was damaged at {at}, which is noticed too");
-            continue;
-        }
+        server.restart().await.unwrap();
         let entries = stored(&server).await;
         let first = first_wrong(&entries, &checkpoints, &kept);
         let expected = original

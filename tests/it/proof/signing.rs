@@ -18,15 +18,15 @@ use std::{
 use tests::{Home, User, reason};
 use tokio::{net::TcpListener, sync::watch};
 use tonic::{Code, Status};
-use transparency::{Audit, Checkpoint, PublicKey, follows, includes, leaf};
+use transparency::{Audit, Checkpoint, How, PublicKey, Wrong, follows, includes, leaf};
 
 /// Everything is signed at once.
-fn eager(config: Config) -> anyhow::Result<Config> {
+fn eager(config: &Config) -> anyhow::Result<Config> {
     config.with("catalog.checkpoint_entries", 1)
 }
 
 async fn given() -> (Home, User, String) {
-    let home = Home::with(&[catalog::SERVICE], eager).await.unwrap();
+    let home = Home::with(&[catalog::SERVICE], |config| eager(&config)).await.unwrap();
     let ada = home.user("ada").unwrap();
     let workspace = ada.workspace("vision").await.unwrap();
     (home, ada, workspace)
@@ -48,6 +48,16 @@ impl Answer {
         self.key().open(self.signed.notes.last().unwrap()).unwrap()
     }
 
+    /// Up to where the whole log is what was signed.
+    fn audit(&self) -> Result<u64, Box<Wrong>> {
+        let checkpoints = self.signed.notes.iter().map(|note| self.key().open(note).unwrap());
+        let mut audit = Audit::new(checkpoints);
+        for entry in &self.entries {
+            audit.entry(entry.position, &entry.stream, &entry.content)?;
+        }
+        Ok(audit.end()?.0.unwrap().size)
+    }
+
     /// The entries that are proved.
     fn proved(&self) -> usize {
         let newest = self.newest();
@@ -65,7 +75,11 @@ async fn ask(user: &User, request: VerifyHistoryRequest) -> Result<Answer, Statu
     let mut answer = Answer::default();
     while let Some(message) = parts.message().await? {
         match message.part {
-            Some(Part::Checkpoints(signed)) => answer.signed = signed,
+            Some(Part::Checkpoints(signed)) => {
+                answer.signed.public_key = signed.public_key;
+                answer.signed.notes.extend(signed.notes);
+                answer.signed.consistency.extend(signed.consistency);
+            }
             Some(Part::Entries(stored)) => answer.entries.extend(stored.entries),
             Some(Part::Leaves(kept)) => answer.leaves.extend_from_slice(&kept.hashes),
             None => (),
@@ -163,12 +177,7 @@ async fn members_verify_their_images_and_administrators_the_whole_log() {
             continue;
         }
         let whole = whole.unwrap();
-        let checkpoints = whole.signed.notes.iter().map(|note| whole.key().open(note).unwrap());
-        let mut audit = Audit::new(checkpoints);
-        for entry in &whole.entries {
-            audit.entry(entry.position, &entry.stream, &entry.content).unwrap();
-        }
-        assert!(audit.end().unwrap().0.unwrap().size >= position);
+        assert!(whole.audit().unwrap() >= position);
         let leaves = Some(LeafRange { start: 1, end: 3 });
         let kept = ask(
             &member,
@@ -241,7 +250,10 @@ async fn a_log_that_was_changed_is_not_signed_again() {
     let ada = home.user("ada").unwrap();
     let other = ada.image(&workspace, "vision/other").await.unwrap();
     let refused = verify(&ada, &other, ada.saw(0)).await.err().unwrap();
-    assert_eq!(reason(&refused), "NOT_SIGNED");
+    assert_eq!(reason(&refused), "LOG_CHANGED");
+    let root = home.administrator("root").unwrap();
+    let wrong = ask(&root, VerifyHistoryRequest::default()).await.unwrap().audit();
+    assert_eq!(wrong.unwrap_err().how, How::Differs);
     let count = |entries: &[Entry]| {
         entries
             .iter()
@@ -262,7 +274,7 @@ async fn checkpoints_go_to_whoever_takes_them() {
     let address = listener.local_addr().unwrap();
     let story = async {
         let home = Home::with(&[catalog::SERVICE], |config| {
-            eager(config)?.with("catalog.checkpoints_to", format!("http://{address}/checkpoints"))
+            eager(&config)?.with("catalog.checkpoints_to", format!("http://{address}/checkpoints"))
         })
         .await
         .unwrap();

@@ -3,7 +3,7 @@
 use super::history::HistoryApi;
 use crate::{
     domain::Checkpoints,
-    policy::{Signed, tree},
+    policy::{Signed, SignedState, tree},
 };
 use access::Role;
 use aggregate::Aggregate as _;
@@ -23,7 +23,7 @@ use proto::{
 use service::{Failure, invalid, status};
 use std::time::Duration;
 use tonic::{Code, Request, Status};
-use transparency::{Hash, Nodes};
+use transparency::{Checkpoint, Hash, Nodes, PublicKey};
 
 /// A message has at least so many bytes, and at most one entry more.
 const BATCH_BYTES: usize = 512 * 1024;
@@ -65,21 +65,39 @@ impl HistoryApi {
         Ok(self.world.stream(&call, answers))
     }
 
-    /// The newest checkpoint, once it is not older than what the caller holds.
-    async fn signed(&self, held: u64) -> Result<Signed, Failure> {
+    /// The key, and the newest checkpoint once it is not older than what the caller holds.
+    async fn signed(&self, held: u64) -> Result<(PublicKey, Checkpoint), Failure> {
         let mut signed = self.signed.clone();
-        let is_newer = |signed: &Option<Signed>| signed.as_ref().is_some_and(|signed| signed.newest.size >= held);
+        let is_settled = |signed: &Option<Signed>| match signed.as_ref().map(|signed| &signed.state) {
+            Some(SignedState::UpTo(newest)) => newest.size >= held,
+            Some(SignedState::Changed) => true,
+            Some(SignedState::Growing) | None => false,
+        };
         // A log that was cut never gets there: then the caller sees that it is shorter.
-        let _ = tokio::time::timeout(CATCH_UP, signed.wait_for(is_newer)).await;
-        let newest = signed.borrow().clone();
-        newest.ok_or_else(|| {
-            let sentence = "no checkpoint is signed yet, try again in a minute";
-            status(Code::FailedPrecondition, "NOT_SIGNED", sentence).into()
-        })
+        let _ = tokio::time::timeout(CATCH_UP, signed.wait_for(is_settled)).await;
+        let signed = signed.borrow().clone();
+        let (code, reason, sentence) = match signed {
+            Some(Signed {
+                key,
+                state: SignedState::UpTo(newest),
+            }) => return Ok((key, newest)),
+            Some(Signed {
+                state: SignedState::Changed,
+                ..
+            }) => {
+                let sentence = "the event log is not the one that was signed, ask an administrator to verify it";
+                (Code::DataLoss, "LOG_CHANGED", sentence)
+            }
+            _ => {
+                let sentence = "no checkpoint is signed yet, try again in a minute";
+                (Code::FailedPrecondition, "NOT_SIGNED", sentence)
+            }
+        };
+        Err(status(code, reason, sentence).into())
     }
 
     async fn proofs(&self, key: &str, held: &[u64]) -> Result<Answers, Failure> {
-        let Signed { key: public, newest } = self.signed(held.iter().copied().max().unwrap_or_default()).await?;
+        let (public, newest) = self.signed(held.iter().copied().max().unwrap_or_default()).await?;
         let nodes = Nodes::read(&tree(&self.world), newest.size).context("the tree can't be read")?;
         let mut consistency = Vec::new();
         for &size in held.iter().filter(|&&size| size <= newest.size) {
@@ -110,15 +128,22 @@ impl HistoryApi {
     }
 
     async fn whole(&self) -> Result<Answers, Failure> {
-        let signed = self.signed(0).await?;
+        let mut signed = self.signed.clone();
+        // The key is there with the service, whatever it signed.
+        let known = signed.wait_for(Option::is_some).await;
+        let public_key = known
+            .context("nothing is signed here")?
+            .as_ref()
+            .map(|signed| signed.key.to_string())
+            .unwrap_or_default();
         let mut notes = Vec::new();
         let mut stored = self.world.log.stored(Which::Category(Checkpoints::CATEGORY)).await?;
         while let Some(entry) = stored.try_next().await? {
             notes.extend(note(entry));
         }
-        let public_key = signed.key.to_string();
-        let checkpoints: Vec<_> = notes
-            .chunks(NOTES)
+        // The key comes also of a log that has lost all of them.
+        let checkpoints: Vec<_> = std::iter::once(&[][..])
+            .chain(notes.chunks(NOTES))
             .map(|notes| {
                 Ok(Part::Checkpoints(SignedCheckpoints {
                     public_key: public_key.clone(),
@@ -133,8 +158,8 @@ impl HistoryApi {
     }
 
     async fn leaves(&self, range: &LeafRange) -> Result<Answers, Failure> {
-        let signed = self.signed(range.end).await?;
-        let is_kept = range.start <= range.end && range.end <= signed.newest.size;
+        let (_, newest) = self.signed(range.end).await?;
+        let is_kept = range.start <= range.end && range.end <= newest.size;
         if !is_kept || range.end - range.start > LEAVES_MAX {
             return Err(invalid("leaves", "this service keeps no such leaves").into());
         }

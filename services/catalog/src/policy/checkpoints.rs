@@ -33,7 +33,26 @@ const CHUNK: usize = 1_000;
 #[derive(Clone)]
 pub(crate) struct Signed {
     pub(crate) key: PublicKey,
-    pub(crate) newest: Checkpoint,
+    pub(crate) state: SignedState,
+}
+
+#[derive(Clone)]
+pub(crate) enum SignedState {
+    /// There is no checkpoint, or the tree has to grow back to it.
+    Growing,
+    /// The newest.
+    UpTo(Checkpoint),
+    /// The log is not the one that was signed.
+    Changed,
+}
+
+impl Signed {
+    pub(crate) fn newest(&self) -> Option<&Checkpoint> {
+        match &self.state {
+            SignedState::UpTo(newest) => Some(newest),
+            SignedState::Growing | SignedState::Changed => None,
+        }
+    }
 }
 
 /// Where the tree lies.
@@ -62,6 +81,7 @@ pub(crate) async fn sign_checkpoints(
             None => return Ok(()),
             Some(Err(error)) if error.is::<Tampered>() => {
                 tracing::error!("{error}: no checkpoint is signed any more; `cooper verify` says more");
+                signer.tell(SignedState::Changed);
                 stop.cancelled().await;
             }
             Some(Err(error)) => tracing::warn!("no checkpoint is signed for a moment: {error:#}"),
@@ -74,23 +94,22 @@ pub(crate) async fn sign_checkpoints(
 /// The key that is configured, or the data folder's own, which is made if there is none.
 fn key(world: &World) -> anyhow::Result<SigningKey> {
     let configured: &Path = &world.config.catalog.checkpoint_key;
-    let own = world.config.data.join("keys/checkpoint.key");
-    let (path, may_make) = match configured.as_os_str().is_empty() {
-        true => (own.as_path(), true),
-        false => (configured, false),
-    };
-    match fs::read_to_string(path) {
+    let own: &Path = &world.config.data.join("keys/checkpoint.key");
+    fs::create_dir_all(world.config.data.join("keys"))?;
+    let is_own = configured.as_os_str().is_empty();
+    let path = if is_own { own } else { configured };
+    let read = match fs::read_to_string(path) {
         Ok(text) => text.parse().map_err(anyhow::Error::from),
-        Err(error) if may_make && error.kind() == ErrorKind::NotFound => {
+        Err(error) if is_own && error.kind() == ErrorKind::NotFound => {
             let key = SigningKey::from_seed(&rand::random());
-            fs::create_dir_all(world.config.data.join("keys"))?;
-            write_private(path, key.to_secret_text().as_bytes())?;
-            fs::write(path.with_extension("pub"), format!("{}\n", key.public()))?;
-            Ok(key)
+            write_private(path, key.to_secret_text().as_bytes()).map(|()| key)
         }
         Err(error) => Err(error.into()),
-    }
-    .with_context(|| format!("the key for checkpoints can't be used: {}", path.display()))
+    };
+    let key: SigningKey = read.with_context(|| format!("the key for checkpoints can't be used: {}", path.display()))?;
+    // For whoever verifies.
+    fs::write(own.with_extension("pub"), format!("{}\n", key.public()))?;
+    Ok(key)
 }
 
 /// The log is not the one that was signed.
@@ -137,7 +156,8 @@ impl Signer {
             progress.head
         );
         // While the tree grows back, it proves nothing.
-        self.tell(newest.filter(|_| size == progress.signed));
+        let whole = newest.filter(|_| size == progress.signed);
+        self.tell(whole.map_or(SignedState::Growing, SignedState::UpTo));
         let wait = Duration::from_secs(self.world.config.catalog.checkpoint_seconds);
         let mut chunks = self.world.log.follow(Position(size)).await?.ready_chunks(CHUNK);
         loop {
@@ -207,7 +227,7 @@ impl Signer {
             }
             progress.signed = progress.signed.max(met.size);
             if progress.signed == met.size {
-                self.tell(Some(met));
+                self.tell(SignedState::UpTo(met));
             }
         }
         if progress.last <= progress.signed {
@@ -257,8 +277,8 @@ impl Signer {
         Ok(())
     }
 
-    fn tell(&self, newest: Option<Checkpoint>) {
+    fn tell(&self, state: SignedState) {
         let key = self.key.public().clone();
-        self.signed.send_replace(newest.map(|newest| Signed { key, newest }));
+        self.signed.send_replace(Some(Signed { key, state }));
     }
 }

@@ -35,10 +35,10 @@ pub(crate) async fn deliver_checkpoints(
     destinations.extend(Destination::parse(&world.config.catalog.checkpoints_to)?);
     let deliver = async {
         loop {
-            let newest = signed
-                .borrow_and_update()
-                .as_ref()
-                .map(|signed| signed.newest.note.clone());
+            let newest = match &*signed.borrow_and_update() {
+                Some(signed) => signed.newest().map(|newest| newest.note.clone()),
+                None => None,
+            };
             let mut is_everywhere = true;
             for destination in &destinations {
                 if let Some(note) = &newest

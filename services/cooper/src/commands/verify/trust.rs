@@ -37,16 +37,15 @@ impl Trust {
 
     /// A data folder's key is the one that is named, else its own.
     pub(super) fn of_folder(shell: &Shell, args: &VerifyArgs, data: &Path) -> Result<Self, Failure> {
-        let key = match &args.key {
-            Some(key) => read_key(key)?,
-            None => {
-                let own = data.join("keys/checkpoint.pub");
-                shell.output.notice(format!(
-                    "trusting the key of the folder itself, {}; --key names another",
-                    own.display()
-                ));
-                read_key(&own.to_string_lossy())?
-            }
+        let key = if let Some(key) = &args.key {
+            read_key(key)?
+        } else {
+            let own = data.join("keys/checkpoint.pub");
+            shell.output.notice(format!(
+                "trusting the key of the folder itself, {}; --key names another",
+                own.display()
+            ));
+            read_key(&own.to_string_lossy())?
         };
         Ok(Self {
             key: Some(key),

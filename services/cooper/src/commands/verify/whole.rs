@@ -27,14 +27,11 @@ pub(super) async fn of_server(shell: &Shell, session: &Session, trust: &mut Trus
     'reading: while let Some(message) = parts.message().await? {
         match message.part {
             Some(Part::Checkpoints(signed)) => {
-                let key = match &key {
-                    Some(key) => key,
-                    None => {
-                        let shown = trust.key(shell, &signed.public_key)?;
-                        checkpoints = trust.held(&shown)?;
-                        key.insert(shown)
-                    }
-                };
+                let shown = trust.key(shell, &signed.public_key)?;
+                if key.is_none() {
+                    checkpoints = trust.held(&shown)?;
+                }
+                let key = key.insert(shown);
                 checkpoints.extend(signed.notes.iter().filter_map(|note| key.open(note).ok()));
             }
             Some(Part::Entries(stored)) => {

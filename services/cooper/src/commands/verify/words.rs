@@ -92,6 +92,7 @@ pub(super) fn wrong(shell: &Shell, wrong: &Wrong, located: Option<u64>) -> Failu
     let is_certain = located.is_some() || after + 1 == latest;
     let before = match located {
         Some(_) => String::new(),
+        None if after == 0 => String::new(),
         None if is_certain || after == latest => format!("; all up to position {after} is as it was signed"),
         None => format!("; position {after} is the last that is certainly as it was signed"),
     };
