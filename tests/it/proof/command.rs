@@ -102,6 +102,7 @@ async fn a_history_is_verified_and_what_was_done_to_its_files_is_said() {
         "{said}"
     );
     assert!(notice.contains("which the server shows for the first time"), "{notice}");
+    done(&platform, &["verify", "vision/tool"]);
     let (code, said, notice) = cooper(
         &platform,
         &["verify", "vision/tool", "--output", "json", "--checkpoint", held],
