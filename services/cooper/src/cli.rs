@@ -27,7 +27,7 @@ First steps:
 
 An IMAGE is a name (team/tool), an address (image:team/tool:1.2), a name with a digest, or
 an id (img_...).
-Exit codes: 0 done, 1 the build failed, 2 wrong usage, 65 invalid, 69 server not reachable,
+Exit codes: 0 done, 1 the build or the proof failed, 2 wrong usage, 65 invalid, 69 server not reachable,
 72 not found, 73 exists already, 75 not now, 77 not allowed, 124 time-out, 130 interrupted.";
 
 /// Cooperage: builds, keeps and publishes container images.

@@ -12,7 +12,7 @@ const DEADLINE_PASSED: &str = "Timeout expired";
 pub(crate) enum Exit {
     /// The reader of our output went away. It has what it wanted.
     Done = 0,
-    /// The build, push or job itself failed.
+    /// The build, push, job or proof itself failed.
     Failed = 1,
     /// Wrong usage.
     Usage = 2,
@@ -78,7 +78,9 @@ impl From<Code> for Exit {
             Code::Aborted | Code::FailedPrecondition | Code::ResourceExhausted => Self::NotNow,
             Code::PermissionDenied | Code::Unauthenticated => Self::NotAllowed,
             Code::DeadlineExceeded => Self::TimedOut,
-            Code::Cancelled | Code::Unknown | Code::Internal | Code::DataLoss => Self::Internal,
+            // The history is not what was written.
+            Code::DataLoss => Self::Failed,
+            Code::Cancelled | Code::Unknown | Code::Internal => Self::Internal,
         }
     }
 }
@@ -269,6 +271,7 @@ mod tests {
             (Code::PermissionDenied, 77),
             (Code::Unauthenticated, 77),
             (Code::DeadlineExceeded, 124),
+            (Code::DataLoss, 1),
         ] {
             assert_eq!(
                 Failure::from(Status::new(code, "so it is")).exit() as u8,

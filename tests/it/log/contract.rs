@@ -1,7 +1,7 @@
 //! What every log does: the same tests on the one in memory and on the one in JetStream.
 
 use bytes::Bytes;
-use eventlog::{Append, AppendError, Entry, EventLog, Position, StreamId};
+use eventlog::{Append, AppendError, Entry, EventLog, Position, StreamId, Which};
 use futures::{StreamExt as _, future::join_all};
 use std::{ops::Deref, sync::Arc};
 
@@ -65,6 +65,7 @@ on_every_log! {
     of_a_hundred_batches_for_one_name_one_wins,
     a_hundred_batches_for_distinct_names_all_succeed,
     a_follower_gets_what_was_and_what_comes_in_order,
+    what_is_stored_is_read_whole_or_by_category_or_by_key,
 }
 
 pub(super) fn stream(key: &str) -> StreamId {
@@ -182,4 +183,35 @@ async fn a_follower_gets_what_was_and_what_comes_in_order(log: &dyn EventLog) {
     let mut latest = log.follow(Position(50)).await.unwrap();
     log.append(vec![entry("b", 0, "b")]).await.unwrap();
     assert_eq!(plain(&latest.next().await.unwrap().unwrap()).0, 51);
+}
+
+// covers E11
+async fn what_is_stored_is_read_whole_or_by_category_or_by_key(log: &dyn EventLog) {
+    let stored = async |which| {
+        let entries = log.stored(which).await.unwrap();
+        let plain = entries.map(|entry| {
+            entry
+                .map(|entry| (entry.position.0, entry.stream, entry.bytes))
+                .unwrap()
+        });
+        plain.collect::<Vec<_>>().await
+    };
+    assert_eq!(stored(Which::All).await, []);
+    let other = Append {
+        stream: StreamId::new("image", "a"),
+        ..entry("a", 0, "2")
+    };
+    log.append(vec![entry("a", 0, "1"), other, entry("b", 0, "3")])
+        .await
+        .unwrap();
+    let all = ["workspace.a", "image.a", "workspace.b"];
+    let all: Vec<_> = (1..)
+        .zip(all)
+        .map(|(n, stream): (u64, _)| (n, stream.to_owned(), Bytes::from(n.to_string())))
+        .collect();
+    assert_eq!(stored(Which::All).await, all);
+    assert_eq!(stored(Which::Key("a")).await, all[..2]);
+    assert_eq!(stored(Which::Key("b")).await, all[2..]);
+    assert_eq!(stored(Which::Category("image")).await, all[1..2]);
+    assert_eq!(stored(Which::Category("name")).await, []);
 }

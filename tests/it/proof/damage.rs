@@ -2,7 +2,7 @@
 
 use async_nats::jetstream::Context;
 use bytes::Bytes;
-use eventlog::{Append, EventLog as _, RawEntry, StreamId, Which};
+use eventlog::{Append, EventLog as _, LogError, RawEntry, StreamId, Which};
 use futures::{TryStreamExt as _, future::try_join_all};
 use std::{
     fs,
@@ -187,6 +187,18 @@ async fn whatever_is_damaged_in_the_files_of_a_log_is_found() {
             .count() as u64
             + 1;
         assert_eq!(first, Some(expected), "round {round} at {at}");
+        if !is_cut && entries.last() == original.last() {
+            // Whoever reads one thing of it can't see what is missing, and is told.
+            let log = server.connect("catalog").await.unwrap().log().await.unwrap();
+            let missing = original.iter().find(|entry| !entries.contains(entry)).unwrap();
+            let (_, key) = missing.stream.split_once('.').unwrap();
+            let read = async { log.stored(Which::Key(key)).await?.try_collect::<Vec<_>>().await };
+            let refused = read.await.err();
+            assert!(
+                matches!(refused, Some(LogError::Incomplete { .. })),
+                "{refused:?}, round {round} at {at}"
+            );
+        }
         server.stop().unwrap();
     }
 }

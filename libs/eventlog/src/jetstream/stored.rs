@@ -24,6 +24,11 @@ struct Reading {
     messages: pull::Stream,
     /// Ends with the connection.
     lost: BoxFuture<'static, ()>,
+    /// How many the server said that there are.
+    promised: u64,
+    given: u64,
+    has_ended: bool,
+    is_part: bool,
 }
 
 impl JetStreamLog {
@@ -62,19 +67,20 @@ impl JetStreamLog {
             .await
             .map_err(LogError::unavailable)?
             .map_err(LogError::Unavailable)?;
-        if consumer.cached_info().num_pending == 0 {
-            return Ok(stream::empty().boxed());
-        }
+        let promised = consumer.cached_info().num_pending;
         let reading = Reading {
             consumer,
             messages,
             lost,
+            promised,
+            given: 0,
+            has_ended: promised == 0,
+            is_part: matches!(which, Which::Key(_)),
         };
         let entries = stream::unfold(Some(reading), |reading| async {
             let mut reading = reading?;
-            match reading.next().await {
-                Ok(None) => None,
-                Ok(Some((entry, is_last))) => Some((Ok(entry), (!is_last).then_some(reading))),
+            match reading.next().await.transpose()? {
+                Ok(entry) => Some((Ok(entry), Some(reading))),
                 Err(error) => Some((Err(error), None)),
             }
         });
@@ -83,22 +89,25 @@ impl JetStreamLog {
 }
 
 impl Reading {
-    /// The next entry, and whether it is the last. A server that lost some of them may say that it has more than come.
-    async fn next(&mut self) -> Result<Option<(RawEntry, bool)>, LogError> {
+    /// The next entry. A server that lost some of them may say that it has more than come.
+    async fn next(&mut self) -> Result<Option<RawEntry>, LogError> {
         let since = Instant::now();
-        loop {
+        while !self.has_ended {
             let next = tokio::select! {
                 next = timeout(QUIET, self.messages.next()) => next,
                 () = &mut self.lost => return Err(LogError::unavailable(anyhow!("the connection was lost"))),
             };
             match next {
-                Ok(Some(message)) => return raw(&message.map_err(LogError::unavailable)?).map(Some),
-                Ok(None) => return Ok(None),
+                Ok(Some(message)) => {
+                    let (entry, is_last) = raw(&message.map_err(LogError::unavailable)?)?;
+                    self.has_ended = is_last;
+                    self.given += 1;
+                    return Ok(Some(entry));
+                }
+                Ok(None) => self.has_ended = true,
                 Err(_) => {
                     let info = self.consumer.get_info().await.map_err(LogError::unavailable)?;
-                    if info.num_pending == 0 {
-                        return Ok(None);
-                    }
+                    self.has_ended = info.num_pending == 0;
                     if since.elapsed() > PATIENCE {
                         return Err(LogError::unavailable(anyhow!(
                             "the server says that it has {} more entries, and gives none",
@@ -108,6 +117,11 @@ impl Reading {
                 }
             }
         }
+        if self.is_part && self.given < self.promised {
+            let missing = self.promised - self.given;
+            return Err(LogError::Incomplete { missing });
+        }
+        Ok(None)
     }
 }
 
