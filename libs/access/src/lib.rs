@@ -68,6 +68,8 @@ pub enum Denied {
     NeedsWrite,
     #[error("you may not share this image, ask for manage access")]
     NeedsManage,
+    #[error("only members of the image's workspace may do this")]
+    MembersOnly,
     #[error("only an administrator of the platform may do this")]
     AdminOnly,
     /// Nobody knows who may do what by now.
@@ -84,6 +86,8 @@ pub struct Located {
     pub workspace: WorkspaceId,
     pub name: Name,
     pub right: Right,
+    /// In its workspace, whatever else the caller may.
+    pub is_member: bool,
     pub deleted: bool,
 }
 
@@ -166,6 +170,7 @@ impl Access {
                 primary_tag: row.primary_tag,
             },
             right,
+            is_member: row.role.is_some(),
             deleted: row.deleted,
         })
     }

@@ -88,6 +88,7 @@ impl From<Denied> for Failure {
             Denied::OwnerOnly => (Code::PermissionDenied, "OWNER_ONLY"),
             Denied::NeedsWrite => (Code::PermissionDenied, "NEEDS_WRITE"),
             Denied::NeedsManage => (Code::PermissionDenied, "NEEDS_MANAGE"),
+            Denied::MembersOnly => (Code::PermissionDenied, "MEMBERS_ONLY"),
             Denied::AdminOnly => (Code::PermissionDenied, "ADMIN_ONLY"),
             Denied::Behind(behind) => return behind.clone().into(),
             Denied::Unreadable(error) => return Self(outage(error)),

@@ -140,9 +140,12 @@ impl Projection for CatalogProjection {
 
 /// The tiles of all images that a batch is about.
 async fn load(view: &mut SqliteConnection, batch: &[Entry]) -> Result<BTreeMap<String, Tile>, ViewError> {
-    let about_images = batch
-        .iter()
-        .filter(|entry| !matches!(entry.stream.category.as_str(), "workspace" | "name" | "access" | "checkpoint"));
+    let about_images = batch.iter().filter(|entry| {
+        !matches!(
+            entry.stream.category.as_str(),
+            "workspace" | "name" | "access" | "checkpoint"
+        )
+    });
     let ids: BTreeSet<&str> = about_images.map(|entry| entry.stream.key.as_str()).collect();
     let rows: Vec<(String, String)> =
         sqlx::query_as("SELECT id, tile FROM image WHERE id IN (SELECT value FROM json_each(?))")

@@ -19,6 +19,8 @@ enum Takes {
     Image(Right),
     /// READ of the image, and membership of its workspace, MANAGE, or an administrator.
     Insight,
+    /// READ of the image, and membership of its workspace, or an administrator.
+    Inside,
     /// A role in the workspace; to see it, an administrator needs none.
     Workspace(Role),
     /// A role in the workspace, whoever calls.
@@ -97,6 +99,7 @@ fn expectations() -> BTreeMap<&'static str, (Takes, Value)> {
         ("catalog.v1.AccessService/ListGrants", (READ, image())),
         ("catalog.v1.AccessService/CheckAccess", (Takes::Insight, image())),
         ("catalog.v1.HistoryService/GetImageHistory", (READ, image())),
+        ("catalog.v1.HistoryService/VerifyHistory", (Takes::Inside, image())),
         (
             "editor.v1.EditorService/SaveSpec",
             (WRITE, json!({ "image": "$image", "spec": spec })),
@@ -194,7 +197,7 @@ impl Who {
         match takes {
             _ if self == Self::Anonymous => Told::NoToken,
             Takes::Token => Told::Allowed,
-            Takes::Image(_) | Takes::Insight if right.is_none() => Told::Absent,
+            Takes::Image(_) | Takes::Insight | Takes::Inside if right.is_none() => Told::Absent,
             Takes::Image(needed) if right >= Some(needed) => Told::Allowed,
             Takes::Image(Right::Owner) => Told::Refused("OWNER_ONLY"),
             Takes::Image(Right::Manage) => Told::Refused("NEEDS_MANAGE"),
@@ -202,6 +205,8 @@ impl Who {
             Takes::Insight if self.role().is_some() || right >= Some(Right::Manage) => Told::Allowed,
             Takes::Insight if self == Self::Administrator => Told::Allowed,
             Takes::Insight => Told::Refused("NEEDS_MANAGE"),
+            Takes::Inside if self.role().is_some() || self == Self::Administrator => Told::Allowed,
+            Takes::Inside => Told::Refused("MEMBERS_ONLY"),
             Takes::Membership if self.role().is_some() => Told::Allowed,
             Takes::Membership => Told::Absent,
             Takes::Workspace(Role::Owner) => match self.role() {
@@ -313,6 +318,7 @@ fn told(outcome: Result<(), Status>) -> (Told, Vec<u8>) {
         (Code::NotFound, "NO_SUCH_IMAGE" | "NO_SUCH_WORKSPACE") => Told::Absent,
         (Code::PermissionDenied, "OWNER_ONLY") => Told::Refused("OWNER_ONLY"),
         (Code::PermissionDenied, "NEEDS_WRITE") => Told::Refused("NEEDS_WRITE"),
+        (Code::PermissionDenied, "MEMBERS_ONLY") => Told::Refused("MEMBERS_ONLY"),
         (Code::PermissionDenied, "NEEDS_MANAGE") => Told::Refused("NEEDS_MANAGE"),
         (Code::PermissionDenied, other) => panic!("{other}: {status:?}"),
         (Code::Unknown | Code::Unimplemented | Code::Internal | Code::Unavailable, _) => panic!("{status:?}"),

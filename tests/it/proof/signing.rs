@@ -172,7 +172,7 @@ async fn members_verify_their_images_and_administrators_the_whole_log() {
             let refused = whole.err().unwrap();
             assert_eq!(
                 (refused.code(), reason(&refused).as_str()),
-                (Code::PermissionDenied, "ADMINISTRATOR_ONLY")
+                (Code::PermissionDenied, "ADMIN_ONLY")
             );
             continue;
         }
