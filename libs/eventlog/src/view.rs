@@ -38,7 +38,8 @@ pub trait Projection: Send + Sync + 'static {
         &[]
     }
 
-    /// Categories of the entries that change its rows. What others say only moves the view's position.
+    /// Categories of the entries that change its rows, beside those it keeps. What others say only moves the view's
+    /// position.
     fn reads(&self) -> &'static [&'static str];
 
     /// Whether an entry of a category that it reads changes nothing all the same: such an entry costs no transaction.

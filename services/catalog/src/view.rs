@@ -61,15 +61,7 @@ impl Projection for CatalogProjection {
     }
 
     fn reads(&self) -> &'static [&'static str] {
-        &[
-            "workspace",
-            "image",
-            "name",
-            "spec",
-            "builds",
-            "repository",
-            "checkpoint",
-        ]
+        READS
     }
 
     fn keeps(&self) -> &'static [&'static str] {

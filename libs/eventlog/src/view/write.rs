@@ -117,10 +117,11 @@ impl Writing {
             return Applied::All;
         };
         let projection = &self.view.projection;
-        let reads = projection.reads();
-        let changes = batch
-            .iter()
-            .any(|entry| reads.contains(&entry.stream.category.as_str()) && !projection.ignores(entry));
+        let (reads, keeps) = (projection.reads(), projection.keeps());
+        let changes = batch.iter().any(|entry| {
+            let category = &entry.stream.category.as_str();
+            keeps.contains(category) || (reads.contains(category) && !projection.ignores(entry))
+        });
         if !changes && last.position.0 - self.saved.0 < PASSED_MAX {
             self.moved(last.position, false);
             return Applied::All;
