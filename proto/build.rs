@@ -9,6 +9,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "catalog/v1/access.proto",
         "catalog/v1/catalog.proto",
         "catalog/v1/events.proto",
+        "catalog/v1/history.proto",
+        "catalog/v1/refusal.proto",
         "editor/v1/editor.proto",
         "editor/v1/events.proto",
         "builder/v1/builder.proto",

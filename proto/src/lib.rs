@@ -66,6 +66,7 @@ pub mod events {
         catalog::v1::NameEvent => catalog::v1::name_event::Kind as NameEvent,
         catalog::v1::AccessEvent => catalog::v1::access_event::Kind as AccessEvent,
         catalog::v1::CheckpointEvent => catalog::v1::checkpoint_event::Kind as CheckpointEvent,
+        catalog::v1::RefusalEvent => catalog::v1::refusal_event::Kind as RefusalEvent,
         editor::v1::SpecEvent => editor::v1::spec_event::Kind as SpecEvent,
         builder::v1::BuildsEvent => builder::v1::builds_event::Kind as BuildsEvent,
         registry::v1::RepositoryEvent => registry::v1::repository_event::Kind as RepositoryEvent,

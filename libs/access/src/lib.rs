@@ -2,11 +2,13 @@
 //!
 //! What one may not see looks exactly like what does not exist.
 
+mod asked;
 mod grantee;
 mod name;
 mod projection;
 mod visible;
 
+pub use asked::{Asked, asking};
 pub use grantee::{Grantee, NoGrantee};
 pub use name::{MalformedName, Name, is_tag};
 pub use projection::AccessProjection;
@@ -153,6 +155,7 @@ impl Access {
 
     /// The same for reading what happened: deleted images count, by id, or by name as long as no live one has it.
     pub async fn any_image(&self, caller: &Caller, reference: &str) -> Result<Located, Denied> {
+        asked::asks(caller, reference);
         self.view.goes_on()?;
         let row = self.row(&caller.user, reference).await?;
         // Grants end with the image.
@@ -161,7 +164,7 @@ impl Access {
         let (Ok(image), Ok(workspace)) = (row.id.parse(), row.workspace.parse()) else {
             return Err(Denied::NoSuchImage);
         };
-        Ok(Located {
+        let located = Located {
             image,
             workspace,
             name: Name {
@@ -172,7 +175,9 @@ impl Access {
             right,
             is_member: row.role.is_some(),
             deleted: row.deleted,
-        })
+        };
+        asked::finds(&located);
+        Ok(located)
     }
 
     async fn row(&self, user: &str, reference: &str) -> Result<ImageRow, Denied> {
@@ -225,6 +230,7 @@ impl Access {
 
     /// Finds a workspace by id, or by a name that only one of the caller's workspaces has, and demands a role.
     pub async fn workspace(&self, caller: &Caller, reference: &str, needed: Role) -> Result<WorkspaceId, Denied> {
+        asked::asks(caller, reference);
         if needed == Role::Owner {
             self.view.keeps_up()?;
         }
@@ -253,6 +259,7 @@ impl Access {
                 });
             }
         };
+        asked::finds_workspace(id);
         if needed == Role::Owner && *role != Some(Role::Owner as i32) {
             return Err(Denied::OwnerOnly);
         }

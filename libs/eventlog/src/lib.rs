@@ -12,6 +12,7 @@ mod memory;
 mod nats;
 mod planes;
 mod publish;
+mod record;
 mod view;
 
 pub use clock::Clock;
@@ -23,6 +24,7 @@ pub use log::{
     Append, AppendError, Entries, Entry, EventLog, LogError, Position, RawEntries, RawEntry, StreamId, Which,
 };
 pub use memory::MemoryLog;
-pub use nats::{ACCOUNTS, Account, Nats, NatsConfig, server_accounts, server_config};
+pub use nats::{ACCOUNTS, Account, Nats, NatsConfig, REFUSALS, server_accounts, server_config};
 pub use planes::{Blobs, Feed, FeedEvent, Output, OutputChunk, OutputEnd, Presence, Sign, Stored};
+pub use record::record;
 pub use view::{Behind, Projection, Values, View, ViewError, ViewState, Views, insert};

@@ -242,6 +242,9 @@ pub struct Account {
     pub planes: &'static [&'static str],
 }
 
+/// The category with one stream per service.
+pub const REFUSALS: &str = "refusal";
+
 /// Who may write what, after the table of `readings.md`: each category has one writer.
 pub const ACCOUNTS: [Account; 5] = [
     Account {
@@ -312,9 +315,11 @@ pub fn server_accounts(passwords: impl Fn(&str) -> String) -> String {
     };
     for account in &ACCOUNTS {
         let own = account.categories.iter().map(|category| format!("log.{category}.>"));
+        // Attempts that it refused: a stream of its own in a category of all.
+        let refusals = format!("log.{REFUSALS}.{}", account.name);
         let planes = account.planes.iter().map(|&plane| plane.to_owned());
         let reading = READING.iter().map(|&subject| subject.to_owned());
-        let publish: Vec<String> = own.chain(planes).chain(reading).map(quoted).collect();
+        let publish: Vec<String> = own.chain([refusals]).chain(planes).chain(reading).map(quoted).collect();
         user(account.name, &publish);
     }
     user(OPERATOR, &OPERATING.map(quoted));

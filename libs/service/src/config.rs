@@ -24,6 +24,7 @@ pub struct Config {
     pub builder: BuilderSettings,
     pub catalog: CatalogSettings,
     pub editor: EditorSettings,
+    pub audit: AuditSettings,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,6 +92,12 @@ pub struct EditorSettings {
     pub default_dockerfile: String,
     pub context_bytes_max: u64,
     pub context_entries_max: u64,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuditSettings {
+    pub refusals_seconds: u64,
 }
 
 const DEFAULTS: &str = include_str!("../defaults.toml");

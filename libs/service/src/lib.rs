@@ -7,6 +7,7 @@ mod nats;
 mod policy;
 mod port;
 mod process;
+mod refusals;
 mod status;
 mod stream;
 pub mod telemetry;
@@ -18,7 +19,7 @@ pub use nats::{grow, password_of};
 pub use policy::reconcile;
 pub use process::{Ids, Process, Service, World, bind, main, run, stop_on_signal};
 pub use status::{Failure, invalid, outage, status, with_metadata};
-pub use time::{duration, page, timestamp};
+pub use time::{duration, milliseconds, page, timestamp};
 
 /// Entries are made on one thread and dropped on another: a view that grows back spends a third of its time in the
 /// system's allocator.

@@ -1,22 +1,24 @@
 //! The one port of a process: gRPC, gRPC-web, health, reflection, and what HTTP there is.
 
-use crate::{Config, Process, telemetry};
+use crate::{Config, Process, refusals::Refusals, telemetry};
 use anyhow::Context as _;
 use axum::{
     Json,
     body::Body,
-    extract::Request,
+    extract::{Request, State},
     http::{HeaderName, header::CONTENT_TYPE},
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
     routing::get,
     serve::{Listener as _, ListenerExt as _},
 };
-use eventlog::View;
+use eventlog::{Clock, View};
 use futures::stream;
 use serde::Serialize;
 use std::{
+    collections::HashMap,
     convert::Infallible,
+    sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::net::TcpListener;
@@ -55,6 +57,7 @@ pub(crate) async fn serve(
     let app = routes
         .prepare()
         .into_axum_router()
+        .layer(middleware::from_fn_with_state(Arc::new(process.refusals), refusing))
         .layer(GrpcWebLayer::new())
         .reset_fallback()
         .route("/healthz", get(move || async move { Json(facts(&watched)) }))
@@ -101,6 +104,23 @@ async fn traced(request: Request, next: Next) -> Response {
     let (path, began) = (request.uri().path().to_owned(), Instant::now());
     let response = next.run(request).instrument(span).await;
     telemetry::answered(path, began.elapsed());
+    response
+}
+
+/// Takes note of what callers are refused.
+async fn refusing(
+    State(refusals): State<Arc<HashMap<&'static str, Refusals>>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let path = request.uri().path().to_owned();
+    let (response, asked) = access::asking(next.run(request)).await;
+    // A call that is answered has its status behind the answer, and one that is refused has it here.
+    if let (Some(status), Some(asked)) = (Status::from_header_map(response.headers()), asked)
+        && let Some(refusals) = path.split('/').nth(1).and_then(|service| refusals.get(service))
+    {
+        refusals.note(&path, &status, asked, Clock::system().now_ms());
+    }
     response
 }
 

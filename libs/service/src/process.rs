@@ -1,12 +1,12 @@
 //! A process: any number of services on one port, from settings to shutdown.
 
-use crate::{Config, auth::Verifier, nats, port, telemetry::Telemetry};
+use crate::{Config, auth::Verifier, nats, port, refusals::Refusals, telemetry::Telemetry};
 use access::{Access, AccessProjection};
 use anyhow::Context as _;
 use eventlog::{Clock, EventLog, Nats, View, Views};
 use futures::future::BoxFuture;
 use ids::Ulid;
-use std::{convert::Infallible, fs, path::Path, sync::Arc, time::Duration};
+use std::{collections::HashMap, convert::Infallible, fs, path::Path, sync::Arc, time::Duration};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -68,6 +68,8 @@ type Task = (&'static str, BoxFuture<'static, anyhow::Result<()>>);
 pub struct Process {
     pub(crate) routes: Routes,
     pub(crate) health: Vec<(&'static str, View)>,
+    /// By the gRPC service whose calls they are of.
+    pub(crate) refusals: HashMap<&'static str, Refusals>,
     tasks: Vec<Task>,
 }
 
@@ -167,7 +169,13 @@ pub async fn run(
             config: config.clone(),
             stop: stop.clone(),
         };
+        let others = process.health.len();
         process = (service.start)(&world, process);
+        let refusals = Refusals::default();
+        for (name, _) in &process.health[others..] {
+            process.refusals.insert(name, refusals.clone());
+        }
+        process = process.running("record refusals", refusals.write(service.name, world));
     }
     let follower = follower.context("a process needs a service")?;
 

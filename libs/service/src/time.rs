@@ -14,6 +14,13 @@ pub fn timestamp(time_ms: i64) -> Option<Timestamp> {
     })
 }
 
+/// The other way, for a time that a caller sends.
+pub fn milliseconds(field: &str, time: &Timestamp) -> Result<i64, Failure> {
+    let seconds = time.seconds.checked_mul(1_000);
+    let milliseconds = seconds.and_then(|seconds| seconds.checked_add(i64::from(time.nanos / 1_000_000)));
+    Ok(milliseconds.ok_or_else(|| invalid(field, "not a time"))?)
+}
+
 pub fn duration(milliseconds: i64) -> Duration {
     Duration {
         seconds: milliseconds / 1_000,

@@ -2,11 +2,16 @@
 //!
 //! A batch loads the tiles that it touches, folds them in memory, and writes them back with one statement.
 
+mod as_of;
+mod audit;
 mod history;
 mod kept;
 mod queries;
+mod telling;
 mod tile;
 
+pub(crate) use as_of::{Past, as_of};
+pub(crate) use audit::{Question, ask};
 pub(crate) use history::{HistoryRow, image_history};
 pub(crate) use kept::{AsOf, fold, stream};
 pub(crate) use queries::{Filter, NameState, name_state, owned, released_names, tile, tiles, tiles_after, workspaces};
@@ -16,14 +21,18 @@ use async_trait::async_trait;
 use eventlog::{Entry, Projection, ViewError, insert};
 use proto::{
     catalog::v1::Role,
-    events::{BuildsEvent, ImageEvent, NameEvent, RepositoryEvent, SpecEvent, WorkspaceEvent},
+    events::{NameEvent, WorkspaceEvent},
 };
 use sqlx::SqliteConnection;
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::LazyLock,
+};
+use telling::Telling;
 
 pub(crate) struct CatalogProjection;
 
-const SCHEMA: &str = "
+const TILES: &str = "
     CREATE TABLE image (id TEXT PRIMARY KEY, workspace TEXT NOT NULL, name TEXT NOT NULL, status INTEGER NOT NULL,
         deleted INTEGER NOT NULL, position INTEGER NOT NULL, tile TEXT NOT NULL);
     CREATE INDEX image_name ON image (name, id) WHERE deleted = 0;
@@ -40,11 +49,6 @@ const SCHEMA: &str = "
         workspace TEXT NOT NULL, cause INTEGER NOT NULL, traceparent TEXT NOT NULL);
     CREATE INDEX name_path ON name (path, registry);
     CREATE INDEX name_released ON name (state) WHERE state = 4;
-
-    CREATE TABLE history (image TEXT NOT NULL, position INTEGER NOT NULL, idx INTEGER NOT NULL,
-        time_ms INTEGER NOT NULL, actor TEXT NOT NULL, type TEXT NOT NULL, summary TEXT NOT NULL,
-        request_id TEXT NOT NULL, cause INTEGER NOT NULL, traceparent TEXT NOT NULL, after_deletion INTEGER NOT NULL,
-        PRIMARY KEY (image, position, idx)) WITHOUT ROWID;
 ";
 
 /// Whatever changes a tile.
@@ -57,11 +61,21 @@ impl Projection for CatalogProjection {
     }
 
     fn schema(&self) -> &'static str {
-        SCHEMA
+        static SCHEMA: LazyLock<String> = LazyLock::new(|| format!("{TILES}{}", history::SCHEMA));
+        &SCHEMA
     }
 
     fn reads(&self) -> &'static [&'static str] {
-        READS
+        &[
+            "workspace",
+            "image",
+            "name",
+            "access",
+            "spec",
+            "builds",
+            "repository",
+            "refusal",
+        ]
     }
 
     fn keeps(&self) -> &'static [&'static str] {
@@ -69,73 +83,39 @@ impl Projection for CatalogProjection {
     }
 
     async fn apply(&self, view: &mut SqliteConnection, batch: &[Entry]) -> Result<(), ViewError> {
-        let mut tiles = load(view, batch).await?;
-        let mut touched = BTreeSet::new();
-        let mut history = Vec::new();
-        let mut names = Vec::new();
+        let tiles = load(view, batch).await?;
+        let mut telling = Telling::new(view, batch, tiles).await?;
         for entry in batch {
-            let id = &entry.stream.key;
             match entry.stream.category.as_str() {
-                "image" => {
-                    let tile = tiles.entry(id.clone()).or_default();
-                    for (index, event) in entry.events::<ImageEvent>()?.iter().enumerate() {
-                        history.push(history::of_image(entry, index, event, tile));
-                        tile.image(entry, event);
-                    }
-                    touched.insert(id.clone());
-                }
-                "spec" => {
-                    let tile = tiles.entry(id.clone()).or_default();
-                    for (index, event) in entry.events::<SpecEvent>()?.iter().enumerate() {
-                        history.push(history::of_spec(entry, index, event, tile));
-                        tile.spec(entry, event);
-                    }
-                    touched.insert(id.clone());
-                }
-                "builds" => {
-                    let tile = tiles.entry(id.clone()).or_default();
-                    for (index, event) in entry.events::<BuildsEvent>()?.iter().enumerate() {
-                        history.extend(history::of_builds(entry, index, event, tile));
-                        tile.builds(entry, event);
-                    }
-                    touched.insert(id.clone());
-                }
-                "repository" => {
-                    let tile = tiles.entry(id.clone()).or_default();
-                    for (index, event) in entry.events::<RepositoryEvent>()?.iter().enumerate() {
-                        history.extend(history::of_repository(entry, index, event, tile));
-                        tile.repository(entry, event);
-                        if let RepositoryEvent::Released(event) = event {
-                            names.push(Name::released(entry, &event.registry, &event.path));
-                        }
-                    }
-                    touched.insert(id.clone());
-                }
+                "image" | "spec" | "builds" | "repository" | "access" => telling.about_image(entry)?,
                 "name" => {
                     for event in entry.events::<NameEvent>()? {
-                        names.push(Name::of(entry, &event));
+                        telling.names.push(Name::of(entry, &event));
                     }
                 }
                 "workspace" => {
-                    for event in entry.events::<WorkspaceEvent>()? {
+                    for (index, event) in entry.events::<WorkspaceEvent>()?.into_iter().enumerate() {
+                        telling.about_workspace(entry, index, &event);
                         workspace(view, entry, event).await?;
                     }
                 }
+                "refusal" => telling.refusals(entry)?,
                 _ => (),
             }
         }
-        store(view, &tiles, &touched).await?;
-        Name::store(view, names).await?;
-        history::store(view, &history).await
+        store(view, &telling.tiles, &telling.touched).await?;
+        Name::store(view, &telling.names).await?;
+        history::store(view, telling.first, &telling.told, &telling.saved).await?;
+        audit::seal(view, telling.first, telling.next_row()).await
     }
 }
 
 /// The tiles of all images that a batch is about.
 async fn load(view: &mut SqliteConnection, batch: &[Entry]) -> Result<BTreeMap<String, Tile>, ViewError> {
     let about_images = batch.iter().filter(|entry| {
-        !matches!(
+        matches!(
             entry.stream.category.as_str(),
-            "workspace" | "name" | "access" | "checkpoint"
+            "image" | "spec" | "builds" | "repository" | "access"
         )
     });
     let ids: BTreeSet<&str> = about_images.map(|entry| entry.stream.key.as_str()).collect();
@@ -223,12 +203,12 @@ impl Name {
     }
 
     /// In order: what a name was called stays, and only one that is being released can be emptied.
-    async fn store(view: &mut SqliteConnection, names: Vec<Self>) -> Result<(), ViewError> {
+    async fn store(view: &mut SqliteConnection, names: &[Self]) -> Result<(), ViewError> {
         let then = "ON CONFLICT (key) DO UPDATE SET state = excluded.state, cause = excluded.cause,
              traceparent = excluded.traceparent,
              workspace = iif(excluded.workspace = '', name.workspace, excluded.workspace)
              WHERE excluded.state <> 4 OR name.state = 3";
-        insert(view, "INSERT INTO name", &names, then, |row, name| {
+        insert(view, "INSERT INTO name", names, then, |row, name| {
             row.push_bind(&name.key)
                 .push_bind(&name.registry)
                 .push_bind(&name.path)

@@ -3,17 +3,25 @@
 use super::read_token;
 use crate::{
     policy::Signed,
-    view::{self, HistoryRow},
+    view::{self, AsOf, HistoryRow, Past, Question},
 };
-use eventlog::View;
+use access::Role;
+use eventlog::{Position, View};
 use futures::stream::BoxStream;
-use proto::catalog::v1::{
-    GetImageHistoryRequest, GetImageHistoryResponse, HistoryEntry, VerifyHistoryRequest, VerifyHistoryResponse,
-    history_service_server::HistoryService,
+use proto::{
+    catalog::v1::{
+        GetImageAsOfRequest, GetImageAsOfResponse, GetImageHistoryRequest, GetImageHistoryResponse, HistoryEntry,
+        QueryEventsRequest, QueryEventsResponse, VerifyHistoryRequest, VerifyHistoryResponse, get_image_as_of_request::At, history_service_server::HistoryService,
+    },
+    registry::v1::Tag,
 };
-use service::{Failure, World, invalid, page, telemetry, timestamp};
+use service::{Failure, World, invalid, milliseconds, page, status, telemetry, timestamp};
 use tokio::sync::watch;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
+
+/// Longer than any name or id: nobody is called so.
+const WORD_MAX: usize = 256;
+const TYPES_MAX: usize = 64;
 
 pub(crate) struct HistoryApi {
     pub(super) world: World,
@@ -34,41 +42,129 @@ impl HistoryApi {
         let call = self.world.admit(request.metadata(), &self.view).await?;
         let request = request.into_inner();
         let located = self.world.access.any_image(&call.caller, &request.image).await?;
-        let before = match read_token::<2>(&request.page_token)? {
-            None => (i64::MAX, i64::MAX),
-            Some([position, index]) => {
-                let parse = |text: String| {
-                    text.parse()
-                        .map_err(|_| invalid("page_token", "not a token of this call"))
-                };
-                (parse(position)?, parse(index)?)
-            }
-        };
+        let before = row_of(&request.page_token)?.unwrap_or(i64::MAX);
         let limit = page(request.page_size)?;
         let rows = view::image_history(&self.view, &located.image.to_string(), before, limit).await?;
         let is_full = i64::try_from(rows.len()).is_ok_and(|length| length == limit);
-        let next_page_token = match rows.last() {
-            Some(last) if is_full => format!("{}\n{}", last.position, last.idx),
-            _ => String::new(),
-        };
+        let next_page_token = rows.last().filter(|_| is_full).map(|last| last.row.to_string());
         Ok(GetImageHistoryResponse {
             entries: rows.into_iter().map(entry).collect(),
-            next_page_token,
+            next_page_token: next_page_token.unwrap_or_default(),
         })
     }
+
+    async fn as_of(&self, request: Request<GetImageAsOfRequest>) -> Result<GetImageAsOfResponse, Failure> {
+        let call = self.world.admit(request.metadata(), &self.view).await?;
+        let request = request.into_inner();
+        let moment = match request.at {
+            Some(At::Position(position)) => {
+                self.world.reach(&self.view, Position(position)).await?;
+                AsOf::Position(Position(position))
+            }
+            Some(At::Time(time)) => AsOf::time(&time),
+            None => AsOf::Now,
+        };
+        let located = self.world.access.any_image(&call.caller, &request.image).await?;
+        let Some(past) = view::as_of(&self.view, &located.image.to_string(), moment).await? else {
+            let when = match moment {
+                AsOf::Position(position) => format!("at position {position}"),
+                AsOf::Time(_) | AsOf::Now => "at that time".to_owned(),
+            };
+            let sentence = format!("the image was not there yet {when}: its history says when it was created");
+            return Err(status(Code::NotFound, "NOT_CREATED_YET", sentence).into());
+        };
+        let internal = self.world.access.internal_registry();
+        let Past {
+            tile,
+            revision,
+            tags,
+            grants,
+            position,
+            time_ms,
+        } = past;
+        let repository = tile.name().pull_repository(internal);
+        let referred = |tag: Tag| Tag {
+            reference: format!("{repository}:{}", tag.name),
+            ..tag
+        };
+        Ok(GetImageAsOfResponse {
+            image: Some(tile.image_for(located.right, internal)),
+            revision,
+            tags: tags.into_iter().map(referred).collect(),
+            grants,
+            position: position.cast_unsigned(),
+            time: timestamp(time_ms),
+        })
+    }
+
+    async fn query(&self, request: Request<QueryEventsRequest>) -> Result<QueryEventsResponse, Failure> {
+        let call = self.world.admit(request.metadata(), &self.view).await?;
+        let request = request.into_inner();
+        let access = &self.world.access;
+        let image = match request.image.as_str() {
+            "" => None,
+            image => Some(access.any_image(&call.caller, image).await?.image.to_string()),
+        };
+        let workspaces = match request.workspace.as_str() {
+            "" => {
+                let visible = access.visible(&call.caller).await?;
+                visible.workspaces().map(|all| all.map(str::to_owned).collect())
+            }
+            workspace => {
+                let one = access.workspace(&call.caller, workspace, Role::Participant).await?;
+                Some(vec![one.to_string()])
+            }
+        };
+        if request.actor.len() > WORD_MAX {
+            return Err(invalid("actor", format!("longer than {WORD_MAX} bytes")).into());
+        }
+        if request.types.len() > TYPES_MAX || request.types.iter().any(|kind| kind.len() > WORD_MAX) {
+            return Err(invalid("types", format!("at most {TYPES_MAX}, as in image.created")).into());
+        }
+        let time = |field, time: Option<_>| time.map(|time| milliseconds(field, &time)).transpose();
+        let question = Question {
+            image,
+            workspaces,
+            actor: (!request.actor.is_empty()).then_some(request.actor),
+            types: request.types,
+            since_ms: time("since", request.since)?,
+            until_ms: time("until", request.until)?,
+            oldest_first: request.oldest_first,
+            behind: row_of(&request.page_token)?,
+            limit: usize::try_from(page(request.page_size)?).unwrap_or_default(),
+        };
+        let found = view::ask(&self.view, &question).await?;
+        Ok(QueryEventsResponse {
+            entries: found.rows.into_iter().map(entry).collect(),
+            next_page_token: found.more_behind.map(|row| row.to_string()).unwrap_or_default(),
+        })
+    }
+}
+
+fn row_of(token: &str) -> Result<Option<i64>, Failure> {
+    let Some([row]) = read_token(token)? else {
+        return Ok(None);
+    };
+    let row = row.parse().ok().filter(|row| *row >= 0);
+    Ok(Some(
+        row.ok_or_else(|| invalid("page_token", "not a token of this call"))?,
+    ))
 }
 
 fn entry(row: HistoryRow) -> HistoryEntry {
     HistoryEntry {
         position: row.position.cast_unsigned(),
         time: timestamp(row.time_ms),
+        summary: row.summary(),
         actor: row.actor,
         r#type: row.r#type,
-        summary: row.summary,
         request_id: row.request_id,
         cause: row.cause.cast_unsigned(),
         trace_id: telemetry::trace_id(&row.traceparent).to_owned(),
         after_deletion: row.after_deletion,
+        index: u32::try_from(row.idx).unwrap_or_default(),
+        image: row.image,
+        workspace: row.workspace,
     }
 }
 
@@ -79,6 +175,20 @@ impl HistoryService for HistoryApi {
         request: Request<GetImageHistoryRequest>,
     ) -> Result<Response<GetImageHistoryResponse>, Status> {
         Ok(self.image(request).await.map(Response::new)?)
+    }
+
+    async fn get_image_as_of(
+        &self,
+        request: Request<GetImageAsOfRequest>,
+    ) -> Result<Response<GetImageAsOfResponse>, Status> {
+        Ok(self.as_of(request).await.map(Response::new)?)
+    }
+
+    async fn query_events(
+        &self,
+        request: Request<QueryEventsRequest>,
+    ) -> Result<Response<QueryEventsResponse>, Status> {
+        Ok(self.query(request).await.map(Response::new)?)
     }
 
     type VerifyHistoryStream = BoxStream<'static, Result<VerifyHistoryResponse, Status>>;

@@ -1,13 +1,24 @@
 //! One image as its tile shows it: a fold over everybody's entries about it.
 
 use access::{Name, Right};
-use eventlog::Entry;
+use eventlog::Position;
 use proto::{
     catalog::v1::{BuildOutcome, BuildSummary, Image, ImageName, ImageStatus, Mark, Origin, Published},
     events::{BuildsEvent, ImageEvent, RepositoryEvent, SpecEvent},
 };
 use serde::{Deserialize, Serialize};
 use service::timestamp;
+
+/// What an event is folded with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Fact<'a> {
+    pub(super) image: &'a str,
+    pub(super) position: Position,
+    pub(super) time_ms: i64,
+    pub(super) actor: &'a str,
+    /// Its row in the history.
+    pub(super) row: i64,
+}
 
 /// Kept as JSON in the view; `prost` types don't, so this is their content in plain fields.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +45,8 @@ pub(crate) struct Tile {
     pub(crate) position: u64,
     /// The image's own last entry.
     pub(crate) version: u64,
+    /// The row of the last save.
+    pub(super) saved: Option<i64>,
 }
 
 /// Who, and when; nobody at zero.
@@ -53,10 +66,10 @@ struct Content {
 }
 
 impl Did {
-    fn by(entry: &Entry) -> Self {
+    fn by(fact: &Fact<'_>) -> Self {
         Self {
-            actor: entry.envelope.actor.clone(),
-            time_ms: entry.envelope.time_ms,
+            actor: fact.actor.to_owned(),
+            time_ms: fact.time_ms,
         }
     }
 
@@ -105,14 +118,14 @@ impl Tile {
         self.primary_tag = name.primary_tag;
     }
 
-    pub(crate) fn image(&mut self, entry: &Entry, event: &ImageEvent) {
+    pub(crate) fn image(&mut self, fact: &Fact<'_>, event: &ImageEvent) {
         match event {
             ImageEvent::Created(event) => {
-                self.id.clone_from(&entry.stream.key);
+                fact.image.clone_into(&mut self.id);
                 self.workspace = event.workspace.unwrap_or_default().to_string();
                 self.set_name(event.name.as_ref());
                 self.description.clone_from(&event.description);
-                self.created = Did::by(entry);
+                self.created = Did::by(fact);
             }
             ImageEvent::Renamed(event) => self.set_name(event.to.as_ref()),
             ImageEvent::Described(event) => self.description.clone_from(&event.description),
@@ -122,11 +135,11 @@ impl Tile {
             }
             ImageEvent::Purged(_) => self.purged = true,
         }
-        self.version = entry.position.0;
-        self.position = entry.position.0;
+        self.version = fact.position.0;
+        self.position = fact.position.0;
     }
 
-    pub(crate) fn spec(&mut self, entry: &Entry, event: &SpecEvent) {
+    pub(crate) fn spec(&mut self, fact: &Fact<'_>, event: &SpecEvent) {
         if self.deleted {
             return;
         }
@@ -134,13 +147,14 @@ impl Tile {
             SpecEvent::ContextUploaded(_) => (),
             SpecEvent::RevisionSaved(event) => {
                 self.current_revision = event.number;
-                self.modified = Did::by(entry);
-                self.position = entry.position.0;
+                self.modified = Did::by(fact);
+                self.saved = Some(fact.row);
+                self.position = fact.position.0;
             }
         }
     }
 
-    pub(crate) fn builds(&mut self, entry: &Entry, event: &BuildsEvent) {
+    pub(crate) fn builds(&mut self, fact: &Fact<'_>, event: &BuildsEvent) {
         if self.deleted {
             return;
         }
@@ -159,16 +173,16 @@ impl Tile {
             | BuildsEvent::CancelRequested(_)
             | BuildsEvent::AttemptLost(_) => return,
         };
-        self.outcome(entry, build, outcome);
+        self.outcome(fact, build, outcome);
     }
 
-    pub(crate) fn repository(&mut self, entry: &Entry, event: &RepositoryEvent) {
+    pub(crate) fn repository(&mut self, fact: &Fact<'_>, event: &RepositoryEvent) {
         match event {
             // Both are about what lies in the registry, whether or not the image is still listed.
             RepositoryEvent::Released(event) => {
                 if (&event.registry, &event.path) == (&self.published.registry, &self.published.path) {
                     self.published = Content::default();
-                    self.position = entry.position.0;
+                    self.position = fact.position.0;
                 }
             }
             _ if self.deleted => (),
@@ -180,34 +194,34 @@ impl Tile {
                         registry: target.registry,
                         path: target.path,
                         digest: event.digest.clone(),
-                        time_ms: entry.envelope.time_ms,
+                        time_ms: fact.time_ms,
                     };
                     self.built = Did {
                         actor: event.requester.clone(),
-                        time_ms: entry.envelope.time_ms,
+                        time_ms: fact.time_ms,
                     };
                 }
                 self.outcome(
-                    entry,
+                    fact,
                     event.build.unwrap_or_default().to_string(),
                     BuildOutcome::Succeeded,
                 );
             }
             RepositoryEvent::Aborted(event) => {
                 self.outcome(
-                    entry,
+                    fact,
                     event.build.unwrap_or_default().to_string(),
                     BuildOutcome::Cancelled,
                 );
             }
             RepositoryEvent::Refused(event) => {
-                self.outcome(entry, event.build.unwrap_or_default().to_string(), BuildOutcome::Failed);
+                self.outcome(fact, event.build.unwrap_or_default().to_string(), BuildOutcome::Failed);
             }
             RepositoryEvent::Reopened(event) => {
                 let build = event.build.unwrap_or_default().to_string();
                 if self.last_build == build {
                     self.active_build.clone_from(&build);
-                    self.outcome(entry, build, BuildOutcome::InProgress);
+                    self.outcome(fact, build, BuildOutcome::InProgress);
                 }
             }
             RepositoryEvent::Relocated(event) => {
@@ -215,7 +229,7 @@ impl Tile {
                 if !self.published.digest.is_empty() {
                     self.published.registry = name.registry;
                     self.published.path = name.path;
-                    self.position = entry.position.0;
+                    self.position = fact.position.0;
                 }
             }
             RepositoryEvent::Opened(_) | RepositoryEvent::TagMoved(_) | RepositoryEvent::TagsPlaced(_) => (),
@@ -223,8 +237,8 @@ impl Tile {
     }
 
     /// The newest build is the one to warn about, and only it can be under way.
-    fn outcome(&mut self, entry: &Entry, build: String, outcome: BuildOutcome) {
-        self.position = entry.position.0;
+    fn outcome(&mut self, fact: &Fact<'_>, build: String, outcome: BuildOutcome) {
+        self.position = fact.position.0;
         if outcome != BuildOutcome::InProgress && self.active_build == build {
             self.active_build.clear();
         }
