@@ -2,6 +2,7 @@
 
 mod access;
 mod as_of;
+mod history;
 mod image;
 mod spec;
 mod token;
@@ -9,6 +10,7 @@ mod verify;
 
 pub(crate) use access::{AclCommand, RightWord, ShareArgs, Who};
 pub(crate) use as_of::AsOf;
+pub(crate) use history::{AuditArgs, HistoryArgs};
 pub(crate) use image::{BuildArgs, CreateArgs, ImageCommand, LogsArgs, LsArgs, Newest, OfBuild, SaveArgs};
 pub(crate) use spec::{Pair, SpecArgs};
 pub(crate) use verify::VerifyArgs;
@@ -97,6 +99,8 @@ pub(crate) enum Command {
     History(HistoryArgs),
     /// Prove that nothing of the history was changed since it was signed.
     Verify(VerifyArgs),
+    /// Tell what happened on the platform, as far as you may see it, newest first.
+    Audit(AuditArgs),
     /// Tell what happens, as it happens.
     Events(EventsArgs),
     /// Keep a token for the server.
@@ -222,15 +226,6 @@ impl From<RoleWord> for Role {
             RoleWord::Owner => Self::Owner,
         }
     }
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct HistoryArgs {
-    /// By name, address or id.
-    #[arg(value_name = "IMAGE")]
-    pub(crate) image: Reference,
-    #[command(flatten)]
-    pub(crate) newest: Newest,
 }
 
 #[derive(Debug, Args)]

@@ -2,6 +2,8 @@
 
 mod access;
 mod admin;
+mod as_of;
+mod audit;
 mod build;
 mod build_directory;
 mod events;
@@ -38,6 +40,7 @@ pub(crate) async fn run(shell: &Shell, command: Command) -> Result<(), Failure> 
         Command::Resolve(args) => registry::resolve(shell, &args.image).await,
         Command::History(args) => history::history(shell, args).await,
         Command::Verify(args) => Box::pin(verify::verify(shell, args)).await,
+        Command::Audit(args) => audit::audit(shell, args).await,
         Command::Events(args) => events::events(shell, args).await,
         Command::Login(args) => login::login(shell, &args).await,
         Command::Logout => login::logout(shell),

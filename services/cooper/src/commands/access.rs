@@ -122,7 +122,7 @@ async fn check(shell: &Shell, image: &Reference, user: Option<String>, as_of: Op
 }
 
 /// Those that the caller knows.
-async fn workspace_names(session: &Session) -> Result<BTreeMap<String, String>, Failure> {
+pub(super) async fn workspace_names(session: &Session) -> Result<BTreeMap<String, String>, Failure> {
     let request = ListWorkspacesRequest {
         page_size: 1_000,
         ..ListWorkspacesRequest::default()
@@ -134,7 +134,7 @@ async fn workspace_names(session: &Session) -> Result<BTreeMap<String, String>, 
     Ok(named.map(|workspace| (workspace.id, workspace.name)).collect())
 }
 
-fn named(grantee: Option<&Grantee>, names: &BTreeMap<String, String>) -> String {
+pub(super) fn named(grantee: Option<&Grantee>, names: &BTreeMap<String, String>) -> String {
     match grantee.and_then(|grantee| grantee.kind.as_ref()) {
         Some(Kind::Workspace(id)) if names.contains_key(id) => format!("workspace {} ({id})", names[id]),
         _ => words(grantee),

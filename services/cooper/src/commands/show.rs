@@ -84,7 +84,7 @@ async fn newest_build(session: &Session, image: &Image) -> Result<Option<Build>,
     }
 }
 
-fn facts(image: &Image, workspace: &str, revision: &Revision, build: Option<&Build>) -> Table {
+pub(super) fn facts(image: &Image, workspace: &str, revision: &Revision, build: Option<&Build>) -> Table {
     let mut facts = Table::new(&[]);
     let mut fact = |title: &str, value: Cell| facts.row("", [Cell::new(Tone::Faint, title), value]);
     fact("name", Cell::new(Tone::Strong, name_of(image)));
@@ -117,7 +117,9 @@ fn facts(image: &Image, workspace: &str, revision: &Revision, build: Option<&Bui
             fact("", (&build.cause).into());
         }
     }
-    fact("you may", may(image.my_rights()).into());
+    if image.my_rights() != Right::Unspecified {
+        fact("you may", may(image.my_rights()).into());
+    }
     facts
 }
 

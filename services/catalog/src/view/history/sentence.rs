@@ -8,6 +8,9 @@ use proto::{
     events::{AccessEvent, BuildsEvent, ImageEvent, RefusalEvent, RepositoryEvent, SpecEvent, WorkspaceEvent},
 };
 
+/// A page of a thousand stays below what a client takes at once.
+const CHARACTERS_MAX: usize = 500;
+
 /// The sentence of a stored event. `changes` says how a revision differs from the one before.
 pub(super) fn of(category: &str, event: &[u8], changes: &str) -> String {
     let told = match category {
@@ -21,7 +24,12 @@ pub(super) fn of(category: &str, event: &[u8], changes: &str) -> String {
         _ => None,
     };
     // The view stops at what this build can't read, so nothing of that is stored.
-    told.unwrap_or_default()
+    let mut told = told.unwrap_or_default();
+    if let Some((end, _)) = told.char_indices().nth(CHARACTERS_MAX) {
+        told.truncate(end);
+        told.push('\u{2026}');
+    }
+    told
 }
 
 fn called(name: Option<&ImageName>) -> String {
