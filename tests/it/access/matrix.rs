@@ -100,6 +100,11 @@ fn expectations() -> BTreeMap<&'static str, (Takes, Value)> {
         ("catalog.v1.AccessService/CheckAccess", (Takes::Insight, image())),
         ("catalog.v1.HistoryService/GetImageHistory", (READ, image())),
         ("catalog.v1.HistoryService/VerifyHistory", (Takes::Inside, image())),
+        ("catalog.v1.HistoryService/GetImageAsOf", (READ, image())),
+        (
+            "catalog.v1.HistoryService/QueryEvents",
+            (Takes::Workspace(Role::Participant), workspace()),
+        ),
         (
             "editor.v1.EditorService/SaveSpec",
             (WRITE, json!({ "image": "$image", "spec": spec })),

@@ -4,7 +4,7 @@ use crate::{
     domain::{Access, AccessCommand, Image, Workspace},
     view::{self, AsOf},
 };
-use ::access::{Denied, Grantee, Located, MALFORMED_USER, NoGrantee, Right, Role, is_user};
+use ::access::{Caller, Denied, Grantee, Located, MALFORMED_USER, NoGrantee, Right, Role, is_user};
 use aggregate::Aggregate as _;
 use eventlog::{Position, View, Writer};
 use proto::{
@@ -96,15 +96,6 @@ impl AccessApi {
         let (call, request) = self.admit(request).await?;
         let access = &self.world.access;
         let located = access.image(&call.caller, &request.image, Right::Read).await?;
-        let visible = access.visible(&call.caller).await?;
-        let sees_all = located.right >= Right::Manage || call.caller.admin;
-        let reaches = |grantee: &Grantee| match grantee {
-            Grantee::Everyone => true,
-            Grantee::User(user) => *user == call.caller.user,
-            Grantee::Workspace(workspace) => visible
-                .workspaces()
-                .is_none_or(|mut own| own.any(|id| id == workspace.to_string())),
-        };
         let mut grants = BTreeMap::new();
         for entry in view::stream(&self.view, Access::CATEGORY, located.image, AsOf::Now).await? {
             let mark = Mark {
@@ -131,9 +122,9 @@ impl AccessApi {
                 }
             }
         }
-        grants.retain(|grantee, _| sees_all || reaches(grantee));
+        let grants = grants.into_values().collect();
         Ok(ListGrantsResponse {
-            grants: grants.into_values().collect(),
+            grants: told_grants(access, &call.caller, &located, grants).await?,
         })
     }
 
@@ -218,6 +209,28 @@ impl AccessApi {
         }
         Ok(reasons)
     }
+}
+
+/// All grants for whoever may manage the image; for others those that reach them.
+pub(super) async fn told_grants(
+    access: &::access::Access,
+    caller: &Caller,
+    located: &Located,
+    mut grants: Vec<ImageGrant>,
+) -> Result<Vec<ImageGrant>, Failure> {
+    if located.right >= Right::Manage || caller.admin {
+        return Ok(grants);
+    }
+    let visible = access.visible(caller).await?;
+    grants.retain(|grant| match Grantee::try_from(grant.grantee.as_ref()) {
+        Ok(Grantee::Everyone) => true,
+        Ok(Grantee::User(user)) => user == caller.user,
+        Ok(Grantee::Workspace(workspace)) => visible
+            .workspaces()
+            .is_none_or(|mut own| own.any(|id| id == workspace.to_string())),
+        Err(_) => false,
+    });
+    Ok(grants)
 }
 
 #[tonic::async_trait]

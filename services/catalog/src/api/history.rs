@@ -1,6 +1,6 @@
 //! HistoryService.
 
-use super::read_token;
+use super::{access::told_grants, read_token};
 use crate::{
     policy::Signed,
     view::{self, AsOf, HistoryRow, Past, Question},
@@ -91,7 +91,7 @@ impl HistoryApi {
             image: Some(tile.image_for(located.right, internal)),
             revision,
             tags: tags.into_iter().map(referred).collect(),
-            grants,
+            grants: told_grants(&self.world.access, &call.caller, &located, grants).await?,
             position: position.cast_unsigned(),
             time: timestamp(time_ms),
         })

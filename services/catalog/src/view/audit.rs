@@ -4,6 +4,9 @@
 //! whether or not anything answers it. Bitmaps are made of 4,096 rows at a time, as soon as so many are there; the rows
 //! behind them are looked at one by one.
 
+#[cfg(test)]
+mod tests;
+
 use super::history::HistoryRow;
 use eventlog::{View, ViewError, insert};
 use roaring::RoaringTreemap;
