@@ -8,7 +8,7 @@ use async_nats::{
         stream::{Config, Republish},
     },
 };
-use eventlog::{ACCOUNTS, Account, EventLog as _, OutputEnd};
+use eventlog::{ACCOUNTS, Account, EventLog as _, OutputEnd, REFUSALS};
 use serde_json::json;
 use std::time::Duration;
 use tests::NatsServer;
@@ -93,8 +93,10 @@ fn example(pattern: &str) -> String {
     pattern.replace(['>', '*'], "x")
 }
 
+/// What it writes to the log: its categories, and one stream for what it refused.
 fn categories(account: &Account) -> impl Iterator<Item = String> + '_ {
-    account.categories.iter().map(|category| format!("log.{category}.x"))
+    let own = account.categories.iter().map(|category| format!("log.{category}.x"));
+    own.chain([format!("log.{REFUSALS}.{}", account.name)])
 }
 
 // covers E9

@@ -33,19 +33,33 @@ const PATIENCE: Duration = Duration::from_mins(10);
 
 /// A data folder with a log of at least so many entries, views, and the events told to the world.
 pub(crate) async fn folder(bench: &Bench, entries: usize) -> anyhow::Result<PathBuf> {
+    let images = entries.div_ceil(story::ENTRIES);
+    made(bench, &format!("{entries}-{EDITION}"), images, |number| {
+        Story::new(number, USER)
+    })
+    .await
+}
+
+/// The same with fewer images, whose stories are longer, and many users.
+pub(crate) async fn long_stories(bench: &Bench, entries: usize) -> anyhow::Result<PathBuf> {
+    let images = entries.div_ceil(story::LONG_ENTRIES);
+    made(bench, &format!("long-{entries}-{EDITION}"), images, Story::long).await
+}
+
+async fn made(bench: &Bench, name: &str, images: usize, story: fn(usize) -> Story) -> anyhow::Result<PathBuf> {
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bench-data");
-    let folder = target.join(format!("{entries}-{EDITION}"));
+    let folder = target.join(name);
     if folder.exists() {
         return Ok(folder);
     }
-    say(format_args!("  writing a log of {entries} entries, once"));
-    let fresh = target.join(format!("{entries}.new"));
+    say(format_args!("  writing the log {name}, once"));
+    let fresh = target.join(format!("{name}.new"));
     if fresh.exists() {
         fs::remove_dir_all(&fresh)?;
     }
     fs::create_dir_all(&fresh)?;
     let began = Instant::now();
-    let committed = fill(&fresh, entries.div_ceil(story::ENTRIES)).await?;
+    let committed = fill(&fresh, images, story).await?;
     say(format_args!("  written after {:.0} s", began.elapsed().as_secs_f64()));
     tell_the_world(bench, &fresh, committed).await?;
     say(format_args!(
@@ -65,7 +79,7 @@ pub(crate) async fn copy(bench: &Bench, entries: usize) -> anyhow::Result<TempDi
 }
 
 /// Writes the log with a server that does not wait for the disk. Answers the last entry that the world will be told of.
-async fn fill(data: &Path, images: usize) -> anyhow::Result<Position> {
+async fn fill(data: &Path, images: usize, story: fn(usize) -> Story) -> anyhow::Result<Position> {
     let port = Port::pick()?;
     let store = data.join("nats");
     fs::create_dir_all(&store)?;
@@ -92,7 +106,7 @@ async fn fill(data: &Path, images: usize) -> anyhow::Result<Position> {
                 if number >= images {
                     return anyhow::Ok(());
                 }
-                let committed = tell(&logs, Story::new(number, USER)).await?;
+                let committed = tell(&logs, story(number)).await?;
                 let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
                 *last = committed.max(*last);
             }

@@ -7,6 +7,7 @@ mod build;
 mod click;
 mod docker;
 mod figures;
+mod history;
 mod list;
 mod log;
 mod platform;
@@ -76,6 +77,10 @@ const ROWS: [Row; 12] = [
     Row {
         name: "list",
         measure: |bench| Box::pin(list::visible(bench)),
+    },
+    Row {
+        name: "history",
+        measure: |bench| Box::pin(history::answers(bench)),
     },
     Row {
         name: "rebuild",

@@ -1,14 +1,16 @@
 //! `cooper up` as people run it: a release build, in a process of its own, on a data folder.
 
 use anyhow::{Context as _, bail, ensure};
+use eventlog::Clock;
 use proto::{
     builder::v1::build_service_client::BuildServiceClient,
     catalog::v1::{
-        CreateImageRequest, CreateWorkspaceRequest, ListImagesRequest, image_service_client::ImageServiceClient,
-        workspace_service_client::WorkspaceServiceClient,
+        CreateImageRequest, CreateWorkspaceRequest, ListImagesRequest, history_service_client::HistoryServiceClient,
+        image_service_client::ImageServiceClient, workspace_service_client::WorkspaceServiceClient,
     },
     editor::v1::editor_service_client::EditorServiceClient,
 };
+use service::auth::LocalKey;
 use std::{
     env, fs,
     path::{Path, PathBuf},
@@ -78,6 +80,7 @@ pub(crate) struct Client {
     pub(crate) images: ImageServiceClient<Link>,
     pub(crate) editor: EditorServiceClient<Link>,
     pub(crate) builds: BuildServiceClient<Link>,
+    pub(crate) history: HistoryServiceClient<Link>,
 }
 
 impl Client {
@@ -183,19 +186,40 @@ impl Platform {
 
     /// Over a connection of its own.
     pub(crate) async fn client(&self) -> anyhow::Result<Client> {
+        let token = fs::read_to_string(self.data.join("local.token")).context("there is no token")?;
+        self.client_with(token.trim()).await
+    }
+
+    /// The token of somebody who sees everything.
+    pub(crate) fn administrator(&self) -> anyhow::Result<String> {
+        let key = LocalKey::open(&self.data)?;
+        key.sign("root", true, Duration::from_hours(1), &Clock::system())
+    }
+
+    pub(crate) async fn client_with(&self, token: &str) -> anyhow::Result<Client> {
         let channel = Endpoint::from_shared(self.server()?)?
             .tcp_nodelay(true)
             .connect()
             .await?;
-        let token = fs::read_to_string(self.data.join("local.token")).context("there is no token")?;
-        let token = Token(format!("Bearer {}", token.trim()).parse()?);
+        let token = Token(format!("Bearer {token}").parse()?);
         let link = InterceptedService::new(channel, token);
         Ok(Client {
             workspaces: WorkspaceServiceClient::new(link.clone()),
             images: ImageServiceClient::new(link.clone()).max_decoding_message_size(LARGEST_ANSWER),
             editor: EditorServiceClient::new(link.clone()),
-            builds: BuildServiceClient::new(link),
+            builds: BuildServiceClient::new(link.clone()),
+            history: HistoryServiceClient::new(link),
         })
+    }
+
+    /// A command for people, against this platform.
+    pub(crate) fn command(&self, programs: &Programs, token: &str) -> anyhow::Result<Command> {
+        let mut command = Command::new(&programs.cooper);
+        command
+            .env("COOPERAGE_SERVER", self.server()?)
+            .env("COOPERAGE_TOKEN", token)
+            .env("XDG_CONFIG_HOME", self.data.join("config"));
+        Ok(command)
     }
 
     /// Where the platform's own NATS server listens.

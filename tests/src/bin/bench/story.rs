@@ -9,7 +9,7 @@ use ids::{BuildId, ImageId, Ulid, WorkerId, WorkspaceId};
 use prost::Message as _;
 use proto::{
     builder::v1::{BuildAssembled, BuildFailed, BuildOptions, BuildPhase, BuildQueued, BuildStarted, BuildStep},
-    catalog::v1::{ImageCreated, ImageName, MemberAdded, NameTaken, Role, WorkspaceCreated},
+    catalog::v1::{ImageCreated, ImageDescribed, ImageName, MemberAdded, NameTaken, Role, WorkspaceCreated},
     editor::v1::{BuildSpec, ContextKind, RevisionSaved},
     events::{BuildsEvent, ImageEvent, NameEvent, RepositoryEvent, SpecEvent, WorkspaceEvent},
     registry::v1::{PublicationCommitted, PublicationOpened, TagMoved, TagsPlaced},
@@ -18,10 +18,14 @@ use sha2::{Digest as _, Sha256};
 
 /// Entries of one image.
 pub(crate) const ENTRIES: usize = 20;
+/// Entries of one whose story goes on, users that change it, and the time between its entries.
+pub(crate) const LONG_ENTRIES: usize = 50;
+pub(crate) const USERS: usize = 500;
+pub(crate) const LONG_STEP_MS: i64 = 10_000;
 const IMAGES_PER_WORKSPACE: usize = 200;
 const ENGINE: &str = "local";
 /// When it all began, in milliseconds since 1970.
-const BEGAN_MS: i64 = 1_750_000_000_000;
+pub(crate) const BEGAN_MS: i64 = 1_750_000_000_000;
 const HOUR_MS: i64 = 3_600_000;
 
 /// What is written next: by whom, and where.
@@ -41,8 +45,12 @@ pub(crate) fn image_id(number: usize) -> ImageId {
     ImageId::from_ulid(ulid(1, number))
 }
 
-fn workspace_id(number: usize) -> WorkspaceId {
+pub(crate) fn workspace_id(number: usize) -> WorkspaceId {
     WorkspaceId::from_ulid(ulid(2, number / IMAGES_PER_WORKSPACE))
+}
+
+pub(crate) fn user(number: usize) -> String {
+    format!("user-{}", number % USERS)
 }
 
 pub(crate) fn workspaces(images: usize) -> usize {
@@ -95,6 +103,8 @@ pub(crate) fn workspace(number: usize, owner: &str) -> Step {
 /// One image, as far as its story was told.
 pub(crate) struct Story {
     number: usize,
+    /// How many entries it has.
+    length: usize,
     image: ImageId,
     name: ImageName,
     owner: String,
@@ -109,6 +119,7 @@ impl Story {
         let path = format!("team-{}/tool-{number:06}", number / IMAGES_PER_WORKSPACE);
         Self {
             number,
+            length: ENTRIES,
             image: image_id(number),
             name: ImageName {
                 registry: String::new(),
@@ -119,6 +130,14 @@ impl Story {
             told: 0,
             last: Position(0),
             committed: Position(0),
+        }
+    }
+
+    /// One that goes on: many users describe the image and save it. Its times follow those of the story before it.
+    pub(crate) fn long(number: usize) -> Self {
+        Self {
+            length: LONG_ENTRIES,
+            ..Self::new(number, &user(number))
         }
     }
 
@@ -174,11 +193,28 @@ impl Story {
             10 | 20 => self.place(),
             11 => self.save(3),
             14 => self.fail(),
-            _ => return None,
+            told if told > self.length => return None,
+            told => {
+                self.owner = user(self.number * 7 + told);
+                if told % 3 == 0 {
+                    self.save(u32::try_from(told / 3 - 3).unwrap_or_default())
+                } else {
+                    self.step(
+                        "catalog",
+                        "image",
+                        &[ImageEvent::Described(ImageDescribed {
+                            description: format!("tool number {} of the team, {told} times better", self.number),
+                        })],
+                    )
+                }
+            }
         })
     }
 
     fn time_ms(&self) -> i64 {
+        if self.length > ENTRIES {
+            return BEGAN_MS + i64::try_from(self.number * self.length + self.told).unwrap_or_default() * LONG_STEP_MS;
+        }
         let hours = i64::try_from((self.number * ENTRIES + self.told) % 1_000).unwrap_or_default();
         BEGAN_MS + hours * HOUR_MS
     }
