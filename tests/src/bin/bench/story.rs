@@ -2,6 +2,10 @@
 //!
 //! No build or publication is left open, and every tag is where it should be, so that the services have nothing to do.
 
+mod long;
+
+pub(crate) use long::{LONG_ENTRIES, LONG_STEP_MS, USERS, user};
+
 use aggregate::Event;
 use bytes::Bytes;
 use eventlog::{Envelope, Position, StreamId};
@@ -9,7 +13,7 @@ use ids::{BuildId, ImageId, Ulid, WorkerId, WorkspaceId};
 use prost::Message as _;
 use proto::{
     builder::v1::{BuildAssembled, BuildFailed, BuildOptions, BuildPhase, BuildQueued, BuildStarted, BuildStep},
-    catalog::v1::{ImageCreated, ImageDescribed, ImageName, MemberAdded, NameTaken, Role, WorkspaceCreated},
+    catalog::v1::{ImageCreated, ImageName, MemberAdded, NameTaken, Role, WorkspaceCreated},
     editor::v1::{BuildSpec, ContextKind, RevisionSaved},
     events::{BuildsEvent, ImageEvent, NameEvent, RepositoryEvent, SpecEvent, WorkspaceEvent},
     registry::v1::{PublicationCommitted, PublicationOpened, TagMoved, TagsPlaced},
@@ -18,10 +22,6 @@ use sha2::{Digest as _, Sha256};
 
 /// Entries of one image.
 pub(crate) const ENTRIES: usize = 20;
-/// Entries of one whose story goes on, users that change it, and the time between its entries.
-pub(crate) const LONG_ENTRIES: usize = 50;
-pub(crate) const USERS: usize = 500;
-pub(crate) const LONG_STEP_MS: i64 = 10_000;
 const IMAGES_PER_WORKSPACE: usize = 200;
 const ENGINE: &str = "local";
 /// When it all began, in milliseconds since 1970.
@@ -47,10 +47,6 @@ pub(crate) fn image_id(number: usize) -> ImageId {
 
 pub(crate) fn workspace_id(number: usize) -> WorkspaceId {
     WorkspaceId::from_ulid(ulid(2, number / IMAGES_PER_WORKSPACE))
-}
-
-pub(crate) fn user(number: usize) -> String {
-    format!("user-{}", number % USERS)
 }
 
 pub(crate) fn workspaces(images: usize) -> usize {
@@ -133,14 +129,6 @@ impl Story {
         }
     }
 
-    /// One that goes on: many users describe the image and save it. Its times follow those of the story before it.
-    pub(crate) fn long(number: usize) -> Self {
-        Self {
-            length: LONG_ENTRIES,
-            ..Self::new(number, &user(number))
-        }
-    }
-
     /// Where the last entry came to lie.
     pub(crate) fn written(&mut self, position: Position) {
         if matches!(self.told, 9 | 19) {
@@ -193,30 +181,14 @@ impl Story {
             10 | 20 => self.place(),
             11 => self.save(3),
             14 => self.fail(),
-            told if told > self.length => return None,
-            told => {
-                self.owner = user(self.number * 7 + told);
-                if told % 3 == 0 {
-                    self.save(u32::try_from(told / 3 - 3).unwrap_or_default())
-                } else {
-                    self.step(
-                        "catalog",
-                        "image",
-                        &[ImageEvent::Described(ImageDescribed {
-                            description: format!("tool number {} of the team, {told} times better", self.number),
-                        })],
-                    )
-                }
-            }
+            told if told <= self.length => self.go_on(),
+            _ => return None,
         })
     }
 
     fn time_ms(&self) -> i64 {
-        if self.length > ENTRIES {
-            return BEGAN_MS + i64::try_from(self.number * self.length + self.told).unwrap_or_default() * LONG_STEP_MS;
-        }
         let hours = i64::try_from((self.number * ENTRIES + self.told) % 1_000).unwrap_or_default();
-        BEGAN_MS + hours * HOUR_MS
+        self.long_time_ms().unwrap_or(BEGAN_MS + hours * HOUR_MS)
     }
 
     fn request(&self) -> Ulid {
