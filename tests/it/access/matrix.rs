@@ -31,6 +31,7 @@ const READ: Takes = Takes::Image(Right::Read);
 const WRITE: Takes = Takes::Image(Right::Write);
 const MANAGE: Takes = Takes::Image(Right::Manage);
 const OWNER: Takes = Takes::Image(Right::Owner);
+const MEMBER: Takes = Takes::Workspace(Role::Participant);
 
 /// What each call takes, and the request that it is called with. `$image`, `$workspace` are those of the story.
 fn expectations() -> BTreeMap<&'static str, (Takes, Value)> {
@@ -46,10 +47,7 @@ fn expectations() -> BTreeMap<&'static str, (Takes, Value)> {
             (Takes::Token, json!({ "name": "new" })),
         ),
         ("catalog.v1.WorkspaceService/ListWorkspaces", (Takes::Token, json!({}))),
-        (
-            "catalog.v1.WorkspaceService/GetWorkspace",
-            (Takes::Workspace(Role::Participant), workspace()),
-        ),
+        ("catalog.v1.WorkspaceService/GetWorkspace", (MEMBER, workspace())),
         (
             "catalog.v1.WorkspaceService/AddMember",
             (Takes::Workspace(Role::Owner), bob()),
@@ -70,10 +68,7 @@ fn expectations() -> BTreeMap<&'static str, (Takes, Value)> {
             (Takes::Membership, json!({ "workspace": "$workspace", "name": "$new" })),
         ),
         ("catalog.v1.ImageService/GetImage", (READ, image())),
-        (
-            "catalog.v1.ImageService/ListImages",
-            (Takes::Workspace(Role::Participant), workspace()),
-        ),
+        ("catalog.v1.ImageService/ListImages", (MEMBER, workspace())),
         (
             "catalog.v1.ImageService/RenameImage",
             (WRITE, json!({ "image": "$image", "name": "$new" })),
@@ -87,10 +82,7 @@ fn expectations() -> BTreeMap<&'static str, (Takes, Value)> {
             "catalog.v1.ImageService/CheckName",
             (Takes::Token, json!({ "name": "$new" })),
         ),
-        (
-            "catalog.v1.ImageService/WatchImages",
-            (Takes::Workspace(Role::Participant), workspace()),
-        ),
+        ("catalog.v1.ImageService/WatchImages", (MEMBER, workspace())),
         ("catalog.v1.AccessService/Grant", (MANAGE, zoe())),
         (
             "catalog.v1.AccessService/Revoke",
@@ -101,10 +93,7 @@ fn expectations() -> BTreeMap<&'static str, (Takes, Value)> {
         ("catalog.v1.HistoryService/GetImageHistory", (READ, image())),
         ("catalog.v1.HistoryService/VerifyHistory", (Takes::Inside, image())),
         ("catalog.v1.HistoryService/GetImageAsOf", (READ, image())),
-        (
-            "catalog.v1.HistoryService/QueryEvents",
-            (Takes::Workspace(Role::Participant), workspace()),
-        ),
+        ("catalog.v1.HistoryService/QueryEvents", (MEMBER, workspace())),
         (
             "editor.v1.EditorService/SaveSpec",
             (WRITE, json!({ "image": "$image", "spec": spec })),
@@ -128,10 +117,7 @@ fn expectations() -> BTreeMap<&'static str, (Takes, Value)> {
         ("builder.v1.BuildService/ListBuilds", (READ, image())),
         ("builder.v1.BuildService/StreamLog", (READ, build())),
         ("builder.v1.BuildService/WatchBuild", (READ, build())),
-        (
-            "builder.v1.BuildService/GetQueue",
-            (Takes::Workspace(Role::Participant), workspace()),
-        ),
+        ("builder.v1.BuildService/GetQueue", (MEMBER, workspace())),
         ("registry.v1.RegistryService/ListTags", (READ, image())),
         ("registry.v1.RegistryService/InspectImage", (READ, image())),
         ("registry.v1.RegistryService/ResolveReference", (READ, image())),

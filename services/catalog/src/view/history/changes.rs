@@ -21,7 +21,7 @@ pub(crate) fn changes(before: Option<&BuildSpec>, now: &BuildSpec) -> String {
     }
     match (&before.context, &now.context) {
         (old, new) if old == new => (),
-        (None, Some(new)) => said.push(format!("{} files attached", new.files)),
+        (None, Some(new)) => said.push(format!("{} attached", files(new.files))),
         (_, None) => said.push("files taken away".to_owned()),
         (Some(_), Some(new)) => said.push(format!("other files ({})", new.files)),
     }
@@ -40,9 +40,14 @@ fn first(now: &BuildSpec) -> String {
     let lines = now.dockerfile.lines().count();
     match (now.context_kind(), &now.git, &now.context) {
         (ContextKind::GitRepository, Some(git), _) => format!("from {}", git.url),
-        (_, _, Some(context)) => format!("Dockerfile +{lines}, {} files attached", context.files),
+        (_, _, Some(context)) => format!("Dockerfile +{lines}, {} attached", files(context.files)),
         (_, _, None) => format!("Dockerfile +{lines}"),
     }
+}
+
+pub(super) fn files(count: u32) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} file{plural}")
 }
 
 fn kind(kind: ContextKind) -> &'static str {

@@ -1,5 +1,6 @@
 //! What an event says, in a sentence for people.
 
+use super::changes::files;
 use access::{Grantee, Name, Right, Role};
 use aggregate::Event as _;
 use proto::{
@@ -72,12 +73,7 @@ fn of_image(event: &ImageEvent) -> String {
 }
 
 fn of_access(event: &AccessEvent) -> String {
-    let whom = |grantee: Option<&Message>| match Grantee::try_from(grantee) {
-        Ok(Grantee::User(user)) => user,
-        Ok(Grantee::Workspace(workspace)) => format!("the members of {workspace}"),
-        Ok(Grantee::Everyone) => "everyone".to_owned(),
-        Err(_) => "nobody".to_owned(),
-    };
+    let whom = |grantee: Option<&Message>| Grantee::try_from(grantee).map_or_else(|_| String::new(), |it| it.words());
     match event {
         AccessEvent::Granted(event) => {
             let right = match event.right() {
@@ -95,7 +91,7 @@ fn of_spec(event: &SpecEvent, changes: &str) -> String {
     match event {
         SpecEvent::ContextUploaded(event) => {
             let context = event.context.clone().unwrap_or_default();
-            format!("uploaded {} files, {} bytes", context.files, context.size_bytes)
+            format!("uploaded {}, {} bytes", files(context.files), context.size_bytes)
         }
         SpecEvent::RevisionSaved(event) => saved(event, changes),
     }
