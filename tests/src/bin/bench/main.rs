@@ -49,7 +49,7 @@ struct Row {
     measure: Measure,
 }
 
-const ROWS: [Row; 12] = [
+const ROWS: [Row; 13] = [
     Row {
         name: "click",
         measure: |bench| Box::pin(click::unchanged(bench)),
