@@ -69,6 +69,11 @@ impl Audit {
         Ok(())
     }
 
+    /// How many entries were taken.
+    pub fn read(&self) -> u64 {
+        self.tree.size()
+    }
+
     /// After the last entry: the newest checkpoint that all of this holds for, and how many entries came after it.
     pub fn end(mut self) -> Result<(Option<Checkpoint>, u64), Box<Wrong>> {
         while let Some(next) = self.ahead.front() {

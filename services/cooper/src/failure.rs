@@ -78,9 +78,7 @@ impl From<Code> for Exit {
             Code::Aborted | Code::FailedPrecondition | Code::ResourceExhausted => Self::NotNow,
             Code::PermissionDenied | Code::Unauthenticated => Self::NotAllowed,
             Code::DeadlineExceeded => Self::TimedOut,
-            // The history is not what was written.
-            Code::DataLoss => Self::Failed,
-            Code::Cancelled | Code::Unknown | Code::Internal => Self::Internal,
+            Code::Cancelled | Code::Unknown | Code::Internal | Code::DataLoss => Self::Internal,
         }
     }
 }
@@ -271,7 +269,6 @@ mod tests {
             (Code::PermissionDenied, 77),
             (Code::Unauthenticated, 77),
             (Code::DeadlineExceeded, 124),
-            (Code::DataLoss, 1),
         ] {
             assert_eq!(
                 Failure::from(Status::new(code, "so it is")).exit() as u8,

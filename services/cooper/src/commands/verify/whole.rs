@@ -94,9 +94,13 @@ pub(super) async fn of_folder(shell: &Shell, trust: &Trust, data: &Path) -> Resu
     let key = trust.own_key()?;
     let mut checkpoints = trust.held(&key)?;
     let ended = stored_log(data, async |log| {
-        let unavailable = |error: LogError| Failure::new(Exit::Unavailable, format!("{:#}", anyhow::Error::new(error)));
-        checkpoints.extend(in_log(&log, &key).await.map_err(unavailable)?);
-        read(&log, checkpoints).await.map_err(unavailable)
+        checkpoints.extend(in_log(&log, &key).await.map_err(|error| unreadable(0, error))?);
+        let mut audit = Audit::new(checkpoints);
+        let read = read(&log, &mut audit).await;
+        Ok(match read.map_err(|error| unreadable(audit.read(), error))? {
+            Some(wrong) => Err(wrong),
+            None => audit.end(),
+        })
     })
     .await?;
     match ended {
@@ -127,15 +131,23 @@ async fn in_log(log: &JetStreamLog, key: &PublicKey) -> Result<Vec<Checkpoint>, 
     Ok(checkpoints)
 }
 
-type Ended = Result<(Option<Checkpoint>, u64), Box<Wrong>>;
-
-async fn read(log: &JetStreamLog, checkpoints: Vec<Checkpoint>) -> Result<Ended, LogError> {
-    let mut audit = Audit::new(checkpoints);
+/// Answers what is wrong, if that shows before the end.
+async fn read(log: &JetStreamLog, audit: &mut Audit) -> Result<Option<Box<Wrong>>, LogError> {
     let mut stored = log.stored(Which::All).await?;
     while let Some(entry) = stored.try_next().await? {
         if let Err(wrong) = audit.entry(entry.position.0, &entry.stream, &entry.bytes) {
-            return Ok(Err(wrong));
+            return Ok(Some(wrong));
         }
     }
-    Ok(audit.end())
+    Ok(None)
+}
+
+/// A server may also choke on files that are damaged.
+fn unreadable(read: u64, error: LogError) -> Failure {
+    let error = anyhow::Error::new(error);
+    let cause = error.root_cause();
+    Failure::new(
+        Exit::Unavailable,
+        format!("the log can't be read behind position {read}: {cause}"),
+    )
 }
