@@ -4,9 +4,9 @@ mod matrix;
 
 use proto::{
     catalog::v1::{
-        AddMemberRequest, CheckAccessRequest, DeleteImageRequest, DescribeImageRequest, Everyone, GetImageRequest,
-        GrantRequest, Grantee, ListGrantsRequest, ListImagesRequest, RemoveMemberRequest, RevokeRequest, Right, Role,
-        check_access_request::AsOf, grantee::Kind,
+        AddMemberRequest, CheckAccessRequest, DeleteImageRequest, DescribeImageRequest, Everyone,
+        GetImageHistoryRequest, GetImageRequest, GrantRequest, Grantee, ListGrantsRequest, ListImagesRequest,
+        RemoveMemberRequest, RevokeRequest, Right, Role, check_access_request::AsOf, grantee::Kind,
     },
     notifier::v1::SubscribeRequest,
 };
@@ -251,6 +251,84 @@ async fn a_revoked_right_is_gone_and_what_is_open_by_it_ends() {
     assert_eq!(reason(&events.message().await.unwrap_err()), "NO_SUCH_IMAGE");
     let again = revoke(ada, image, to_bob()).await.unwrap_err();
     assert_eq!(reason(&again), "NO_SUCH_GRANT");
+}
+
+// covers R125, E18
+#[tokio::test]
+async fn who_gives_up_a_right_of_its_own_is_answered_when_it_asks_again() {
+    let given = given().await;
+    let (ada, bob, image) = (&given.ada, &given.bob, given.image.as_str());
+    bob.saw(grant(ada, image, to_bob(), Right::Manage).await.unwrap());
+    let give_up = RevokeRequest {
+        request_id: ids::Ulid::from(7u128).to_string(),
+        image: image.to_owned(),
+        grantee: Some(Grantee { kind: Some(to_bob()) }),
+    };
+    let done = bob
+        .access()
+        .revoke(give_up.clone())
+        .await
+        .unwrap()
+        .into_inner()
+        .position;
+    bob.saw(done);
+    let again = bob.access().revoke(give_up).await.unwrap().into_inner().position;
+    assert_eq!(again, done);
+
+    ada.saw(add_member(ada, &given.workspace, "bob", Role::Owner).await.unwrap());
+    let leave = RemoveMemberRequest {
+        request_id: ids::Ulid::from(8u128).to_string(),
+        workspace: given.workspace.clone(),
+        user: "ada".to_owned(),
+    };
+    let done = ada
+        .workspaces()
+        .remove_member(leave.clone())
+        .await
+        .unwrap()
+        .into_inner();
+    ada.saw(done.position);
+    let again = ada.workspaces().remove_member(leave).await.unwrap().into_inner();
+    assert_eq!(again, done);
+}
+
+// covers R123, R125
+#[tokio::test]
+async fn whom_it_is_shared_with_is_no_reader_s_business() {
+    let given = given().await;
+    let (ada, bob, image) = (&given.ada, &given.bob, given.image.as_str());
+    let carol = Kind::User("carol".to_owned());
+    grant(ada, image, carol.clone(), Right::Write).await.unwrap();
+    grant(ada, image, to_bob(), Right::Read).await.unwrap();
+    let dora = given.platform.user("dora").unwrap();
+    add_member(ada, &given.workspace, "dora", Role::Participant)
+        .await
+        .unwrap();
+    for (user, sees_all) in [(bob, false), (&dora, true), (ada, true)] {
+        user.saw(ada.saw(0));
+        let grants = shared_with(user, image).await;
+        assert_eq!(grants.contains(&(carol.clone(), Right::Write)), sees_all);
+        let history = GetImageHistoryRequest {
+            image: image.to_owned(),
+            ..GetImageHistoryRequest::default()
+        };
+        let history = user.history().get_image_history(history).await.unwrap().into_inner();
+        let told = history.entries.iter().any(|entry| entry.r#type == "access.granted");
+        assert_eq!(told, sees_all);
+        for image in [image, ""] {
+            let subscribe = SubscribeRequest {
+                image: image.to_owned(),
+                after_position: Some(0),
+                ..SubscribeRequest::default()
+            };
+            let mut events = user.events().subscribe(subscribe).await.unwrap().into_inner();
+            let mut told = false;
+            while let Some(event) = events.message().await.unwrap() {
+                told |= event.r#type == "access.granted";
+            }
+            assert_eq!(told, sees_all);
+        }
+    }
 }
 
 // covers R125, E17

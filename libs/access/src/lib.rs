@@ -119,6 +119,14 @@ struct ImageRow {
     granted: Option<i32>,
 }
 
+impl Located {
+    /// Whom it is shared with, and who could do what with it before, is told to whoever may manage it, to the members of its
+    /// workspace, and to administrators.
+    pub fn sees_grants(&self, caller: &Caller) -> bool {
+        self.right >= Right::Manage || self.is_member || caller.admin
+    }
+}
+
 impl Access {
     /// `internal_registry` is the `host[:port]` that stands for the cluster's own registry in a name.
     pub fn new(view: View, internal_registry: &str) -> Self {
@@ -159,8 +167,11 @@ impl Access {
         self.view.goes_on()?;
         let row = self.row(&caller.user, reference).await?;
         // Grants end with the image.
-        let granted = row.granted.filter(|_| !row.deleted);
-        let right = right_of(row.role, granted, caller.admin).ok_or(Denied::NoSuchImage)?;
+        let granted = row.granted.filter(|_| !row.deleted).and_then(right);
+        let least = caller.admin.then_some(Right::Read);
+        let right = right_of(row.role.and_then(role), granted)
+            .max(least)
+            .ok_or(Denied::NoSuchImage)?;
         let (Ok(image), Ok(workspace)) = (row.id.parse(), row.workspace.parse()) else {
             return Err(Denied::NoSuchImage);
         };
@@ -217,7 +228,8 @@ impl Access {
             "SELECT image.*, member.role,
                  (SELECT max(right) FROM access WHERE access.image = image.id AND {}) AS granted
              FROM image LEFT JOIN member ON member.workspace = image.workspace AND member.user = ?1
-             WHERE {condition} ORDER BY image.deleted, image.position DESC LIMIT 1",
+             WHERE {condition}
+             ORDER BY image.deleted, member.role IS NULL, image.position DESC LIMIT 1",
             to_user!()
         )))
         .bind(user)
@@ -305,16 +317,23 @@ impl Access {
     }
 }
 
-/// The table of rights: a participant reads and writes, an owner does everything, an administrator reads, and who was
-/// granted a right has it.
-fn right_of(role: Option<i32>, granted: Option<i32>, admin: bool) -> Option<Right> {
-    let member = match role.and_then(|role| Role::try_from(role).ok()) {
+/// The table of rights: a participant reads and writes, an owner does everything, and who was granted a right has it. An
+/// administrator reads besides.
+pub fn right_of(role: Option<Role>, granted: Option<Right>) -> Option<Right> {
+    let member = match role {
         Some(Role::Owner) => Some(Right::Owner),
         Some(Role::Participant) => Some(Right::Write),
-        Some(Role::Unspecified) | None => admin.then_some(Right::Read),
+        Some(Role::Unspecified) | None => None,
     };
-    let granted = granted.and_then(|right| Right::try_from(right).ok());
     member.max(granted)
+}
+
+fn role(number: i32) -> Option<Role> {
+    Role::try_from(number).ok()
+}
+
+fn right(number: i32) -> Option<Right> {
+    Right::try_from(number).ok()
 }
 
 fn demand(located: &Located, needed: Right) -> Result<(), Denied> {
@@ -334,14 +353,12 @@ mod tests {
 
     // covers R8
     #[test]
-    fn an_administrator_sees_everything_and_builds_nothing() {
-        let participant = Some(Role::Participant as i32);
-        assert_eq!(right_of(None, None, true), Some(Right::Read));
-        assert_eq!(right_of(participant, None, true), Some(Right::Write));
-        assert_eq!(right_of(None, None, false), None);
-        let (read, manage) = (Some(Right::Read as i32), Some(Right::Manage as i32));
-        assert_eq!(right_of(participant, read, false), Some(Right::Write));
-        assert_eq!(right_of(participant, manage, false), Some(Right::Manage));
-        assert_eq!(right_of(None, manage, true), Some(Right::Manage));
+    fn a_right_is_the_most_of_role_and_grant() {
+        let participant = Some(Role::Participant);
+        assert_eq!(right_of(None, None), None);
+        assert_eq!(right_of(Some(Role::Owner), Some(Right::Read)), Some(Right::Owner));
+        assert_eq!(right_of(participant, Some(Right::Read)), Some(Right::Write));
+        assert_eq!(right_of(participant, Some(Right::Manage)), Some(Right::Manage));
+        assert_eq!(right_of(None, Some(Right::Manage)), Some(Right::Manage));
     }
 }

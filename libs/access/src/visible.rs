@@ -21,12 +21,12 @@ impl Visible {
     pub(crate) fn new(all: bool, roles: Vec<(String, i32)>, grants: Vec<(String, String, i32)>) -> Self {
         let mut visible = Self { all, ..Self::default() };
         for (workspace, role) in roles {
-            if let Some(right) = right_of(Some(role), None, false) {
+            if let Some(right) = right_of(crate::role(role), None) {
                 visible.workspaces.insert(workspace, right);
             }
         }
         for (image, workspace, granted) in grants {
-            if let Some(right) = right_of(None, Some(granted), false) {
+            if let Some(right) = right_of(None, crate::right(granted)) {
                 let is_home = visible.workspaces.contains_key(&workspace);
                 let images = if is_home {
                     &mut visible.beside
@@ -67,6 +67,16 @@ impl Visible {
         let member = self.workspaces.get(workspace).copied();
         let granted = self.shared.get(image).or_else(|| self.beside.get(image)).copied();
         [least, member, granted].into_iter().flatten().max()
+    }
+
+    /// Whether the caller sees all of a workspace: as a member, or an administrator.
+    pub fn is_inside(&self, workspace: &str) -> bool {
+        self.all || self.workspaces.contains_key(workspace)
+    }
+
+    /// Of which the caller is a member, whatever else it may see.
+    pub fn memberships(&self) -> impl Iterator<Item = &str> {
+        self.workspaces.keys().map(String::as_str)
     }
 
     /// `None`: all of them.

@@ -113,6 +113,10 @@ fn parse(address: &str, allow_http: bool) -> Result<Url, MalformedSource> {
         return Err(bad());
     }
     let Ok(url) = Url::parse(address) else {
+        // It may be a password that does not fit into an address, and is not repeated.
+        if address.contains("://") && address.contains('@') {
+            return Err(MalformedSource::Userinfo);
+        }
         // `git@host:path`, as forges show it for ssh
         let ssh = address
             .split_once(':')

@@ -136,6 +136,16 @@ impl Writer {
         })
     }
 
+    /// Where a request took effect on an aggregate before; `None` when it is new, or unknown by now.
+    pub async fn repeated<A: Aggregate>(
+        &self,
+        request: &Request,
+        id: &A::Id,
+    ) -> Result<Option<Position>, ExecuteError> {
+        let fold = self.fold::<A>(&StreamId::new(A::CATEGORY, id), Known::Newest).await?;
+        Ok(fold.known(request))
+    }
+
     /// Executes several commands of one request: all of them take effect, or none.
     pub async fn execute_all(
         &self,

@@ -6,8 +6,8 @@ mod image;
 mod name;
 mod workspace;
 
-pub(crate) use access::{Access, AccessCommand};
+pub(crate) use access::{Access, AccessCommand, By};
 pub(crate) use checkpoint::{Checkpoints, KeepCheckpoint};
 pub(crate) use image::{Image, ImageCommand};
 pub(crate) use name::{Name, NameCommand, NameKey};
-pub(crate) use workspace::{Workspace, WorkspaceCommand};
+pub(crate) use workspace::{MemberChange, Workspace, WorkspaceCommand};

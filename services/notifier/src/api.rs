@@ -147,7 +147,10 @@ impl Subscription {
                 {
                     return Err(Denied::NoSuchImage.into());
                 }
-                Scope::Image(image.clone())
+                Scope::Image {
+                    id: image.clone(),
+                    sees_grants: found.sees_grants(&self.caller),
+                }
             }
             (None, Some(workspace)) => {
                 let found = access.workspace(&self.caller, workspace, Role::Participant).await?;

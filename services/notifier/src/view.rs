@@ -6,7 +6,7 @@
 mod tests;
 
 use crate::events::{self, Image, Told};
-use access::Visible;
+use access::{Right, Visible};
 use async_trait::async_trait;
 use eventlog::{Entry, FeedEvent, Position, Projection, View, ViewError};
 use serde_json::Value;
@@ -182,15 +182,25 @@ impl From<&FeedEvent> for Place {
 pub(crate) enum Scope {
     All,
     Visible(Visible),
-    Image(String),
+    Image { id: String, sees_grants: bool },
+}
+
+/// Whom an image is shared with is told to fewer than what happens to it.
+fn is_of_grants(kind: &str) -> bool {
+    matches!(kind, "access.granted" | "access.revoked")
 }
 
 impl Scope {
     pub(crate) fn holds(&self, event: &FeedEvent) -> bool {
         match self {
             Self::All => true,
-            Self::Visible(visible) => visible.right(&event.workspace, &event.image).is_some(),
-            Self::Image(image) => event.image == *image,
+            Self::Visible(visible) => match visible.right(&event.workspace, &event.image) {
+                Some(right) => {
+                    !is_of_grants(&event.kind) || right >= Right::Manage || visible.is_inside(&event.workspace)
+                }
+                None => false,
+            },
+            Self::Image { id, sees_grants } => event.image == *id && (*sees_grants || !is_of_grants(&event.kind)),
         }
     }
 }
@@ -244,8 +254,8 @@ impl Events {
                         .push(")))");
                 }
             }
-            Scope::Image(image) => {
-                query.push(" AND image = ").push_bind(image);
+            Scope::Image { id, .. } => {
+                query.push(" AND image = ").push_bind(id);
             }
         }
         query

@@ -41,7 +41,7 @@ impl<A: Aggregate> Fold<A> {
             .push_back((envelope.actor.clone(), envelope.request_id.clone(), last));
     }
 
-    fn known(&self, request: &Request) -> Option<Position> {
+    pub(super) fn known(&self, request: &Request) -> Option<Position> {
         let same = |(actor, id, _): &&(String, String, Position)| *actor == request.actor && *id == request.id;
         self.requests.iter().rev().find(same).map(|(_, _, position)| *position)
     }

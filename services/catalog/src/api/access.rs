@@ -1,12 +1,12 @@
 //! AccessService.
 
 use crate::{
-    domain::{Access, AccessCommand, Image, Workspace},
+    domain::{Access, AccessCommand, By, Image, Workspace, WorkspaceCommand},
     view::{self, AsOf},
 };
-use ::access::{Caller, Denied, Grantee, Located, MALFORMED_USER, NoGrantee, Right, Role, is_user};
+use ::access::{Caller, Denied, Grantee, Located, MALFORMED_USER, NoGrantee, Right, Role, is_user, right_of};
 use aggregate::Aggregate as _;
-use eventlog::{Position, View, Writer};
+use eventlog::{Position, View, Writer, step};
 use proto::{
     catalog::v1::{
         AccessReason, CheckAccessRequest, CheckAccessResponse, GrantRequest, GrantResponse, Grantee as GranteeMessage,
@@ -42,28 +42,61 @@ impl AccessApi {
     /// Whoever is meant. A workspace's name is looked for among the caller's own; an id may be anybody's, as a user may.
     async fn grantee(&self, call: &Call, message: Option<GranteeMessage>) -> Result<Kind, Failure> {
         match message.and_then(|message| message.kind) {
-            Some(Kind::Workspace(text)) if text.parse::<ids::WorkspaceId>().is_err() => {
-                let found = self.world.access.membership(&call.caller, &text).await?;
-                Ok(Kind::Workspace(found.to_string()))
+            Some(Kind::Workspace(text)) => {
+                let id = match text.parse() {
+                    Ok(id) => id,
+                    Err(_) => self.world.access.membership(&call.caller, &text).await?,
+                };
+                // As we write it, however it was typed.
+                Ok(Kind::Workspace(id.to_string()))
             }
-            Some(kind @ (Kind::Workspace(_) | Kind::Everyone(_))) => Ok(kind),
+            Some(kind @ Kind::Everyone(_)) => Ok(kind),
             Some(Kind::User(user)) if is_user(&user) => Ok(Kind::User(user)),
             Some(Kind::User(_)) => Err(invalid("user", MALFORMED_USER).into()),
             None => Err(invalid("grantee", NoGrantee).into()),
         }
     }
 
-    /// What only those may do who manage the image.
+    /// What only those may do who manage the image; with everyone, only administrators.
     async fn change(
         &self,
         call: &Call,
         request_id: &str,
-        located: &Located,
-        change: AccessCommand,
+        image: &str,
+        is_administrators: bool,
+        change: impl FnOnce(By) -> AccessCommand,
     ) -> Result<u64, Failure> {
         let command = call.request(&self.world, request_id)?;
-        let done = self.writer.execute::<Access>(&command, &located.image, change).await?;
-        Ok(done.position.0)
+        let access = &self.world.access;
+        let needed = if is_administrators { Right::Read } else { Right::Manage };
+        let located = match access.image(&call.caller, image, needed).await {
+            Ok(located) => located,
+            Err(denied) => {
+                // Whoever gave up a right of its own is answered when it asks again.
+                let known = match image.parse() {
+                    Ok(id) => self.writer.repeated::<Access>(&command, &id).await?,
+                    Err(_) => None,
+                };
+                return known.map(|position| position.0).ok_or_else(|| denied.into());
+            }
+        };
+        if is_administrators {
+            let change = step::<Access>(&located.image, change(By::Role));
+            return Ok(self.writer.execute_all(&command, [change]).await?.0);
+        }
+        let steps = if located.right == Right::Owner {
+            let owner = call.caller.user.clone();
+            vec![
+                step::<Access>(&located.image, change(By::Role)),
+                step::<Workspace>(&located.workspace, WorkspaceCommand::Confirm { owner }),
+            ]
+        } else {
+            let own = access.visible(&call.caller).await?;
+            let mut grantees = vec![Kind::User(call.caller.user.clone())];
+            grantees.extend(own.memberships().map(|id| Kind::Workspace(id.to_owned())));
+            vec![step::<Access>(&located.image, change(By::Grants(grantees)))]
+        };
+        Ok(self.writer.execute_all(&command, steps).await?.0)
     }
 
     async fn grant_to(&self, request: Request<GrantRequest>) -> Result<GrantResponse, Failure> {
@@ -71,24 +104,29 @@ impl AccessApi {
         let right = request.right();
         let grantee = self.grantee(&call, request.grantee).await?;
         let is_everyone = matches!(grantee, Kind::Everyone(_));
-        let needed = if is_everyone { Right::Read } else { Right::Manage };
-        let located = self.world.access.image(&call.caller, &request.image, needed).await?;
         if is_everyone && !call.caller.admin {
+            // One who may not even see it is told nothing else than of what is not there.
+            self.world
+                .access
+                .image(&call.caller, &request.image, Right::Read)
+                .await?;
             return Err(Denied::AdminOnly.into());
         }
-        let grant = AccessCommand::Grant { grantee, right };
-        let position = self.change(&call, &request.request_id, &located, grant).await?;
+        let grant = |by| AccessCommand::Grant { by, grantee, right };
+        let position = self
+            .change(&call, &request.request_id, &request.image, is_everyone, grant)
+            .await?;
         Ok(GrantResponse { position })
     }
 
     async fn revoke_from(&self, request: Request<RevokeRequest>) -> Result<RevokeResponse, Failure> {
         let (call, request) = self.admit(request).await?;
         let grantee = self.grantee(&call, request.grantee).await?;
-        let may_anyway = matches!(grantee, Kind::Everyone(_)) && call.caller.admin;
-        let needed = if may_anyway { Right::Read } else { Right::Manage };
-        let located = self.world.access.image(&call.caller, &request.image, needed).await?;
-        let revoke = AccessCommand::Revoke { grantee };
-        let position = self.change(&call, &request.request_id, &located, revoke).await?;
+        let is_administrators = matches!(grantee, Kind::Everyone(_)) && call.caller.admin;
+        let revoke = |by| AccessCommand::Revoke { by, grantee };
+        let position = self
+            .change(&call, &request.request_id, &request.image, is_administrators, revoke)
+            .await?;
         Ok(RevokeResponse { position })
     }
 
@@ -131,8 +169,7 @@ impl AccessApi {
     async fn check(&self, request: Request<CheckAccessRequest>) -> Result<CheckAccessResponse, Failure> {
         let (call, request) = self.admit(request).await?;
         let located = self.world.access.any_image(&call.caller, &request.image).await?;
-        let may_ask = located.right >= Right::Manage || located.is_member || call.caller.admin;
-        if request.user != call.caller.user && !may_ask {
+        if request.user != call.caller.user && !located.sees_grants(&call.caller) {
             return Err(Denied::NeedsManage.into());
         }
         let as_of = match request.as_of {
@@ -169,11 +206,7 @@ impl AccessApi {
         let home: Workspace = view::fold(&self.view, &located.workspace, as_of).await?;
         for (member, role) in home.members() {
             if user.is_empty() || user == member {
-                let right = if role == Role::Owner {
-                    Right::Owner
-                } else {
-                    Right::Write
-                };
+                let right = right_of(Some(role), None).unwrap_or(Right::Unspecified);
                 reasons.push(AccessReason {
                     grantee: Some(GranteeMessage {
                         kind: Some(Kind::User(member.to_owned())),
@@ -211,14 +244,14 @@ impl AccessApi {
     }
 }
 
-/// All grants for whoever may manage the image; for others those that reach them.
+/// All grants for whoever may manage the image or is in its workspace; for others those that reach them.
 pub(super) async fn told_grants(
     access: &::access::Access,
     caller: &Caller,
     located: &Located,
     mut grants: Vec<ImageGrant>,
 ) -> Result<Vec<ImageGrant>, Failure> {
-    if located.right >= Right::Manage || caller.admin {
+    if located.sees_grants(caller) {
         return Ok(grants);
     }
     let visible = access.visible(caller).await?;

@@ -11,7 +11,8 @@ use futures::stream::BoxStream;
 use proto::{
     catalog::v1::{
         GetImageAsOfRequest, GetImageAsOfResponse, GetImageHistoryRequest, GetImageHistoryResponse, HistoryEntry,
-        QueryEventsRequest, QueryEventsResponse, VerifyHistoryRequest, VerifyHistoryResponse, get_image_as_of_request::At, history_service_server::HistoryService,
+        QueryEventsRequest, QueryEventsResponse, VerifyHistoryRequest, VerifyHistoryResponse,
+        get_image_as_of_request::At, history_service_server::HistoryService,
     },
     registry::v1::Tag,
 };
@@ -44,7 +45,8 @@ impl HistoryApi {
         let located = self.world.access.any_image(&call.caller, &request.image).await?;
         let before = row_of(&request.page_token)?.unwrap_or(i64::MAX);
         let limit = page(request.page_size)?;
-        let rows = view::image_history(&self.view, &located.image.to_string(), before, limit).await?;
+        let (image, with_grants) = (located.image.to_string(), located.sees_grants(&call.caller));
+        let rows = view::image_history(&self.view, &image, with_grants, before, limit).await?;
         let is_full = i64::try_from(rows.len()).is_ok_and(|length| length == limit);
         let next_page_token = rows.last().filter(|_| is_full).map(|last| last.row.to_string());
         Ok(GetImageHistoryResponse {

@@ -227,7 +227,13 @@ impl ImageApi {
         let image = located.image;
         let name = ImageName::from(&located.name);
         let (delete, give_back) = match (located.deleted, request.purge) {
-            (true, true) => (ImageCommand::Purge, NameCommand::Purge { image }),
+            (true, true) => (
+                ImageCommand::Purge,
+                NameCommand::Purge {
+                    image,
+                    workspace: located.workspace,
+                },
+            ),
             (_, purge @ true) => (ImageCommand::Delete { name, purge }, NameCommand::Release { image }),
             (_, purge @ false) => (ImageCommand::Delete { name, purge }, NameCommand::Keep { image }),
         };

@@ -17,12 +17,23 @@ pub(crate) struct Access {
 
 #[derive(Debug, Clone)]
 pub(crate) enum AccessCommand {
-    Grant { grantee: Kind, right: Right },
-    Revoke { grantee: Kind },
+    Grant { by: By, grantee: Kind, right: Right },
+    Revoke { by: By, grantee: Kind },
+}
+
+/// By what somebody may share the image.
+#[derive(Debug, Clone)]
+pub(crate) enum By {
+    /// An owner of its workspace, or an administrator: judged elsewhere.
+    Role,
+    /// One of these has MANAGE: judged here, because a grant of a moment ago does not count.
+    Grants(Vec<Kind>),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum AccessRefused {
+    #[error("you may not share this image, ask for manage access")]
+    NeedsManage,
     #[error("what can be granted is read, write or manage")]
     Right,
     #[error("everyone can be granted no more than read")]
@@ -37,6 +48,7 @@ impl Refusal for AccessRefused {
     fn kind(&self) -> RefusalKind {
         match self {
             Self::Right | Self::EveryoneReads => RefusalKind::InvalidInput,
+            Self::NeedsManage => RefusalKind::NotAllowed,
             Self::NotGranted => RefusalKind::NotFound,
             Self::TooMany => RefusalKind::LimitReached,
         }
@@ -45,6 +57,7 @@ impl Refusal for AccessRefused {
     fn reason(&self) -> &'static str {
         match self {
             Self::Right | Self::EveryoneReads => "INVALID_ARGUMENT",
+            Self::NeedsManage => "NEEDS_MANAGE",
             Self::NotGranted => "NO_SUCH_GRANT",
             Self::TooMany => "TOO_MANY_GRANTS",
         }
@@ -65,6 +78,15 @@ impl Access {
         found.map(|(_, right)| *right)
     }
 
+    fn may(&self, by: &By) -> Result<(), AccessRefused> {
+        match by {
+            By::Grants(kinds) if !kinds.iter().any(|kind| self.right_of(kind) == Some(Right::Manage)) => {
+                Err(AccessRefused::NeedsManage)
+            }
+            By::Role | By::Grants(_) => Ok(()),
+        }
+    }
+
     fn forget(&mut self, grantee: &Kind) {
         self.grants.retain(|(present, _)| present != grantee);
     }
@@ -79,7 +101,8 @@ impl Aggregate for Access {
 
     fn decide(&self, command: AccessCommand) -> Result<Vec<AccessEvent>, AccessRefused> {
         match command {
-            AccessCommand::Grant { grantee, right } => {
+            AccessCommand::Grant { by, grantee, right } => {
+                self.may(&by)?;
                 if matches!(right, Right::Unspecified | Right::Owner) {
                     return Err(AccessRefused::Right);
                 }
@@ -96,7 +119,8 @@ impl Aggregate for Access {
                     right: right.into(),
                 })])
             }
-            AccessCommand::Revoke { grantee } => {
+            AccessCommand::Revoke { by, grantee } => {
+                self.may(&by)?;
                 if self.right_of(&grantee).is_none() {
                     return Err(AccessRefused::NotGranted);
                 }
@@ -138,7 +162,11 @@ mod tests {
     }
 
     fn grant(grantee: Kind, right: Right) -> AccessCommand {
-        AccessCommand::Grant { grantee, right }
+        AccessCommand::Grant {
+            by: By::Role,
+            grantee,
+            right,
+        }
     }
 
     fn granted(grantee: &Kind, right: Right) -> AccessEvent {
@@ -161,8 +189,26 @@ mod tests {
 
     // covers R125
     #[test]
+    fn a_manager_whose_grant_is_gone_gives_it_to_nobody() {
+        let again = || AccessCommand::Grant {
+            by: By::Grants(vec![bob()]),
+            grantee: bob(),
+            right: Right::Manage,
+        };
+        let lowered = granted(&bob(), Right::Read);
+        given::<Access>([granted(&bob(), Right::Manage)]).when(again()).then([]);
+        given::<Access>([granted(&bob(), Right::Manage), lowered])
+            .when(again())
+            .then_refused(&AccessRefused::NeedsManage);
+    }
+
+    // covers R125
+    #[test]
     fn what_was_not_granted_cannot_be_revoked() {
-        let revoke = AccessCommand::Revoke { grantee: bob() };
+        let revoke = AccessCommand::Revoke {
+            by: By::Role,
+            grantee: bob(),
+        };
         let revoked = AccessEvent::Revoked(AccessRevoked {
             grantee: Some(message(&bob())),
         });

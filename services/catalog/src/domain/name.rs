@@ -59,7 +59,7 @@ pub(crate) enum NameCommand {
     /// The image is gone or has another name, and the content goes.
     Release { image: ImageId },
     /// The image was deleted before, and its content goes now.
-    Purge { image: ImageId },
+    Purge { image: ImageId, workspace: WorkspaceId },
     /// The content is gone.
     Free,
 }
@@ -143,11 +143,11 @@ impl Aggregate for Name {
                 self.held_by(image)?;
                 Ok(vec![NameEvent::Releasing(NameReleasing {})])
             }
-            NameCommand::Purge { image } => match self.holder {
+            NameCommand::Purge { image, workspace } => match self.holder {
                 Holder::Workspace(_, last) if last == image => Ok(vec![NameEvent::Releasing(NameReleasing {})]),
-                Holder::Image(..) | Holder::Workspace(..) => Err(NameRefused::Inherited),
-                // It went, or goes, with that of a newer image.
-                Holder::Releasing | Holder::Free => Ok(vec![]),
+                Holder::Image(_, home) | Holder::Workspace(home, _) if home == workspace => Err(NameRefused::Inherited),
+                // It went, or goes, with that of a newer image; else nobody elsewhere could have the name.
+                Holder::Image(..) | Holder::Workspace(..) | Holder::Releasing | Holder::Free => Ok(vec![]),
             },
             NameCommand::Free if self.holder == Holder::Releasing => Ok(vec![NameEvent::Released(NameReleased {})]),
             NameCommand::Free => Ok(vec![]),
@@ -222,7 +222,10 @@ mod tests {
     #[test]
     fn only_the_last_image_of_a_name_can_be_purged_afterwards() {
         let kept = || NameEvent::Kept(NameKept {});
-        let purge = |n| NameCommand::Purge { image: image(n) };
+        let purge = |n| NameCommand::Purge {
+            image: image(n),
+            workspace: workspace(1),
+        };
         let again = [taken(1, 1), kept(), taken(2, 1)];
         given::<Name>([taken(1, 1), kept()])
             .when(purge(1))

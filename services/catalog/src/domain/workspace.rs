@@ -18,10 +18,26 @@ pub(crate) struct Workspace {
 
 #[derive(Debug, Clone)]
 pub(crate) enum WorkspaceCommand {
-    Create { name: String, owner: String },
-    AddMember { user: String, role: Role },
-    SetMemberRole { user: String, role: Role },
-    RemoveMember { user: String },
+    Create {
+        name: String,
+        owner: String,
+    },
+    /// Only an owner may: judged here, because a right of a moment ago does not count.
+    Change {
+        by: String,
+        change: MemberChange,
+    },
+    /// Changes nothing: for what only an owner may do elsewhere.
+    Confirm {
+        owner: String,
+    },
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum MemberChange {
+    Add { user: String, role: Role },
+    SetRole { user: String, role: Role },
+    Remove { user: String },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +50,8 @@ pub(crate) enum WorkspaceRefused {
     Exists,
     #[error("no such workspace, or you are not a member of it")]
     NoSuchWorkspace,
+    #[error("only an owner of the workspace may do this")]
+    OwnerOnly,
     #[error("`{0}` is a member already, change the role instead")]
     IsMember(String),
     #[error("`{0}` is not a member of this workspace")]
@@ -48,6 +66,7 @@ impl Refusal for WorkspaceRefused {
             Self::Name | Self::Member => RefusalKind::InvalidInput,
             Self::Exists | Self::IsMember(_) => RefusalKind::AlreadyExists,
             Self::NoSuchWorkspace | Self::NotMember(_) => RefusalKind::NotFound,
+            Self::OwnerOnly => RefusalKind::NotAllowed,
             Self::LastOwner(_) => RefusalKind::WrongState,
         }
     }
@@ -56,6 +75,7 @@ impl Refusal for WorkspaceRefused {
         match self {
             Self::Name | Self::Member => "INVALID_ARGUMENT",
             Self::Exists => "WORKSPACE_EXISTS",
+            Self::OwnerOnly => "OWNER_ONLY",
             Self::IsMember(_) => "IS_MEMBER",
             Self::NoSuchWorkspace => "NO_SUCH_WORKSPACE",
             Self::NotMember(_) => "NO_SUCH_MEMBER",
@@ -112,47 +132,18 @@ impl Aggregate for Workspace {
                 Ok(vec![WorkspaceEvent::Created(WorkspaceCreated { name, owner })])
             };
         }
-        if !self.exists {
-            return Err(WorkspaceRefused::NoSuchWorkspace);
+        let (by, change) = match command {
+            WorkspaceCommand::Create { .. } => return Ok(vec![]),
+            WorkspaceCommand::Change { by, change } => (by, Some(change)),
+            WorkspaceCommand::Confirm { owner } => (owner, None),
+        };
+        match self.members.get(&by) {
+            Some(Role::Owner) => (),
+            Some(_) => return Err(WorkspaceRefused::OwnerOnly),
+            // Absent, or not visible: the same for both.
+            None => return Err(WorkspaceRefused::NoSuchWorkspace),
         }
-        match command {
-            WorkspaceCommand::Create { .. } => Ok(vec![]),
-            WorkspaceCommand::AddMember { user, role } => {
-                if user.is_empty() || role == Role::Unspecified {
-                    return Err(WorkspaceRefused::Member);
-                }
-                match self.members.get(&user) {
-                    Some(present) if *present == role => Ok(vec![]),
-                    Some(_) => Err(WorkspaceRefused::IsMember(user)),
-                    None => Ok(vec![WorkspaceEvent::MemberAdded(MemberAdded {
-                        user,
-                        role: role.into(),
-                    })]),
-                }
-            }
-            WorkspaceCommand::SetMemberRole { user, role } => {
-                if role == Role::Unspecified {
-                    return Err(WorkspaceRefused::Member);
-                }
-                if self.role_of(&user)? == role {
-                    return Ok(vec![]);
-                }
-                if self.is_last_owner(&user) {
-                    return Err(WorkspaceRefused::LastOwner(user));
-                }
-                Ok(vec![WorkspaceEvent::MemberRoleSet(MemberRoleSet {
-                    user,
-                    role: role.into(),
-                })])
-            }
-            WorkspaceCommand::RemoveMember { user } => {
-                self.role_of(&user)?;
-                if self.is_last_owner(&user) {
-                    return Err(WorkspaceRefused::LastOwner(user));
-                }
-                Ok(vec![WorkspaceEvent::MemberRemoved(MemberRemoved { user })])
-            }
-        }
+        change.map_or_else(|| Ok(vec![]), |change| self.change(change))
     }
 
     fn evolve(&mut self, event: &WorkspaceEvent) {
@@ -169,6 +160,48 @@ impl Aggregate for Workspace {
             }
             WorkspaceEvent::MemberRemoved(event) => {
                 self.members.remove(&event.user);
+            }
+        }
+    }
+}
+
+impl Workspace {
+    fn change(&self, change: MemberChange) -> Result<Vec<WorkspaceEvent>, WorkspaceRefused> {
+        match change {
+            MemberChange::Add { user, role } => {
+                if user.is_empty() || role == Role::Unspecified {
+                    return Err(WorkspaceRefused::Member);
+                }
+                match self.members.get(&user) {
+                    Some(present) if *present == role => Ok(vec![]),
+                    Some(_) => Err(WorkspaceRefused::IsMember(user)),
+                    None => Ok(vec![WorkspaceEvent::MemberAdded(MemberAdded {
+                        user,
+                        role: role.into(),
+                    })]),
+                }
+            }
+            MemberChange::SetRole { user, role } => {
+                if role == Role::Unspecified {
+                    return Err(WorkspaceRefused::Member);
+                }
+                if self.role_of(&user)? == role {
+                    return Ok(vec![]);
+                }
+                if self.is_last_owner(&user) {
+                    return Err(WorkspaceRefused::LastOwner(user));
+                }
+                Ok(vec![WorkspaceEvent::MemberRoleSet(MemberRoleSet {
+                    user,
+                    role: role.into(),
+                })])
+            }
+            MemberChange::Remove { user } => {
+                self.role_of(&user)?;
+                if self.is_last_owner(&user) {
+                    return Err(WorkspaceRefused::LastOwner(user));
+                }
+                Ok(vec![WorkspaceEvent::MemberRemoved(MemberRemoved { user })])
             }
         }
     }
@@ -193,19 +226,48 @@ mod tests {
         })
     }
 
+    fn by_ada(change: MemberChange) -> WorkspaceCommand {
+        WorkspaceCommand::Change {
+            by: "ada".to_owned(),
+            change,
+        }
+    }
+
+    // covers R8, R125
+    #[test]
+    fn who_is_an_owner_no_more_changes_nothing_however_late_it_is_noticed() {
+        let eve = || {
+            by_ada(MemberChange::Add {
+                user: "eve".to_owned(),
+                role: Role::Owner,
+            })
+        };
+        let lowered = WorkspaceEvent::MemberRoleSet(MemberRoleSet {
+            user: "ada".to_owned(),
+            role: Role::Participant.into(),
+        });
+        given::<Workspace>([created(), added("bob", Role::Owner), lowered])
+            .when(eve())
+            .then_refused(&WorkspaceRefused::OwnerOnly);
+        let removed = WorkspaceEvent::MemberRemoved(MemberRemoved { user: "ada".to_owned() });
+        given::<Workspace>([created(), added("bob", Role::Owner), removed])
+            .when(eve())
+            .then_refused(&WorkspaceRefused::NoSuchWorkspace);
+    }
+
     // covers R6, R8
     #[test]
     fn the_last_owner_stays() {
-        let leave = WorkspaceCommand::RemoveMember { user: "ada".to_owned() };
+        let leave = by_ada(MemberChange::Remove { user: "ada".to_owned() });
         let last = WorkspaceRefused::LastOwner("ada".to_owned());
         given::<Workspace>([created(), added("bob", Role::Participant)])
             .when(leave.clone())
             .then_refused(&last);
         given::<Workspace>([created()])
-            .when(WorkspaceCommand::SetMemberRole {
+            .when(by_ada(MemberChange::SetRole {
                 user: "ada".to_owned(),
                 role: Role::Participant,
-            })
+            }))
             .then_refused(&last);
         given::<Workspace>([created(), added("bob", Role::Owner)])
             .when(leave)
@@ -214,10 +276,10 @@ mod tests {
 
     #[test]
     fn adding_a_member_twice_changes_nothing() {
-        let again = WorkspaceCommand::AddMember {
+        let again = by_ada(MemberChange::Add {
             user: "bob".to_owned(),
             role: Role::Participant,
-        };
+        });
         given::<Workspace>([created(), added("bob", Role::Participant)])
             .when(again)
             .then([]);

@@ -202,11 +202,20 @@ pub(super) async fn store(
 }
 
 /// Newest first, those before a row. Who was refused is for the audit.
-pub(crate) async fn image_history(view: &View, image: &str, before: i64, limit: i64) -> sqlx::Result<Vec<HistoryRow>> {
+/// `with_grants`: also whom the image was shared with.
+pub(crate) async fn image_history(
+    view: &View,
+    image: &str,
+    with_grants: bool,
+    before: i64,
+    limit: i64,
+) -> sqlx::Result<Vec<HistoryRow>> {
     sqlx::query_as(
-        "SELECT * FROM history WHERE image = ? AND row < ? AND category <> 'refusal' ORDER BY row DESC LIMIT ?",
+        "SELECT * FROM history WHERE image = ? AND (? OR category <> 'access') AND row < ? AND category <> 'refusal'
+         ORDER BY row DESC LIMIT ?",
     )
     .bind(image)
+    .bind(with_grants)
     .bind(before)
     .bind(limit)
     .fetch_all(view.rows())

@@ -65,7 +65,7 @@ async fn ls(shell: &Shell, image: &Reference) -> Result<(), Failure> {
         table.row(who, cells);
     }
     let nobody = format!(
-        "{} is shared with nobody beside its workspace: `cooper share {} USER read` shares it",
+        "{} is shared with nobody beside its workspace, as far as you may see: `cooper share {} USER read` shares it",
         image.image, image.image
     );
     shell.output.list(&answer, &table, &nobody)

@@ -95,7 +95,10 @@ async fn events_are_read_from_any_place_with_references_of_this_deployment() {
         let first = events.after(Place::default(), through, &Scope::All, 2).await.unwrap();
         assert_eq!(first, all[..2]);
 
-        let of_image = Scope::Image(image_id().to_string());
+        let of_image = Scope::Image {
+            id: image_id().to_string(),
+            sees_grants: true,
+        };
         let found = events.after(Place::default(), through, &of_image, 100).await.unwrap();
         assert_eq!(found.len(), all.len() - 1, "all but the new member");
         let of_others = Scope::Visible(Visible::default().within("ws_other"));

@@ -227,7 +227,9 @@ impl Patches {
                 self.write(view).await?;
                 for statement in [
                     "DELETE FROM content WHERE path = ?2",
-                    "UPDATE place SET state = 2 WHERE image = ?1 AND path = ?2 AND state = 1",
+                    // All that deleted images left there is gone with it: what comes next is others'.
+                    "UPDATE place SET state = 2 WHERE path = ?2 AND (image = ?1 AND state = 1
+                         OR image IN (SELECT id FROM image WHERE deleted IS NOT NULL))",
                     // Called so again meanwhile: then its tags have to come back.
                     "UPDATE image SET named_path = NULL WHERE id = ?1 AND path = ?2 AND deleted IS NULL",
                 ] {
