@@ -128,8 +128,7 @@ impl Search<'_> {
                     .push("))");
             }
         }
-        // Else SQLite goes by the index of images, and sorts.
-        for (column, value) in [("image", &question.image), ("+actor", &question.actor)] {
+        for (column, value) in [("image", &question.image), ("actor", &question.actor)] {
             if let Some(value) = value {
                 query.push(format_args!(" AND {column} = ")).push_bind(value);
             }

@@ -19,7 +19,7 @@ pub(super) const SCHEMA: &str = "
         position INTEGER NOT NULL, idx INTEGER NOT NULL, time_ms INTEGER NOT NULL, actor TEXT NOT NULL,
         category TEXT NOT NULL, type TEXT NOT NULL, event BLOB NOT NULL, changes TEXT NOT NULL,
         request_id TEXT NOT NULL, cause INTEGER NOT NULL, traceparent TEXT NOT NULL, after_deletion INTEGER NOT NULL);
-    CREATE INDEX history_image ON history (image) WHERE image != '';
+    CREATE INDEX history_image ON history (image);
     CREATE TABLE saved (row INTEGER PRIMARY KEY, event BLOB NOT NULL);
     CREATE TABLE granule (granule INTEGER PRIMARY KEY, since_ms INTEGER NOT NULL, until_ms INTEGER NOT NULL);
     CREATE TABLE bits (dimension INTEGER NOT NULL, value TEXT NOT NULL, chunk INTEGER NOT NULL, bits BLOB NOT NULL,
