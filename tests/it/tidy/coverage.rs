@@ -10,7 +10,7 @@ use std::{
 };
 
 /// What the first slice has to show, as numbers of the requirements.
-const SLICE: [(char, RangeInclusive<u32>); 18] = [
+const SLICE: [(char, RangeInclusive<u32>); 17] = [
     ('R', 1..=3),
     ('R', 5..=9),
     ('R', 11..=36),
@@ -26,8 +26,7 @@ const SLICE: [(char, RangeInclusive<u32>); 18] = [
     ('R', 96..=96),
     ('R', 110..=110),
     ('E', 2..=6),
-    ('E', 9..=9),
-    ('E', 11..=11),
+    ('E', 9..=11),
     ('E', 18..=18),
 ];
 const HIGHEST: [(char, u32); 2] = [('R', 127), ('E', 20)];
