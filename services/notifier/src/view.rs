@@ -248,9 +248,9 @@ impl Events {
                 if let Some(workspaces) = visible.workspaces() {
                     query
                         .push(" AND (workspace IN (SELECT value FROM json_each(")
-                        .push_bind(Value::from_iter(workspaces).to_string())
+                        .push_bind(workspaces.collect::<Value>().to_string())
                         .push(")) OR image IN (SELECT value FROM json_each(")
-                        .push_bind(Value::from_iter(visible.shared()).to_string())
+                        .push_bind(visible.shared().collect::<Value>().to_string())
                         .push(")))");
                 }
             }

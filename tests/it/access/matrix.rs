@@ -199,14 +199,13 @@ impl Who {
             Takes::Inside if self.role().is_some() || self == Self::Administrator => Told::Allowed,
             Takes::Inside => Told::Refused("MEMBERS_ONLY"),
             Takes::Membership if self.role().is_some() => Told::Allowed,
-            Takes::Membership => Told::Absent,
             Takes::Workspace(Role::Owner) => match self.role() {
                 Some(Role::Owner) => Told::Allowed,
                 None if self != Self::Administrator => Told::Absent,
                 _ => Told::Refused("OWNER_ONLY"),
             },
             Takes::Workspace(_) if self.role().is_some() || self == Self::Administrator => Told::Allowed,
-            Takes::Workspace(_) => Told::Absent,
+            Takes::Membership | Takes::Workspace(_) => Told::Absent,
         }
     }
 }

@@ -95,7 +95,7 @@ pub(crate) async fn tiles(
 }
 
 fn to_json<'a>(ids: impl Iterator<Item = &'a str>) -> String {
-    serde_json::Value::from_iter(ids).to_string()
+    ids.collect::<serde_json::Value>().to_string()
 }
 
 /// Tiles of a workspace that changed after a position, deleted ones too, oldest change first.
