@@ -33,7 +33,8 @@ fn note(asked: impl FnOnce(&mut Option<Asked>)) {
     let _ = ASKED.try_with(|last| asked(&mut last.borrow_mut()));
 }
 
-pub(crate) fn asks(caller: &Caller, reference: &str) {
+/// Somebody calls, and asks for something of this name; of no name, it is not known yet.
+pub fn asks(caller: &Caller, reference: &str) {
     note(|last| {
         *last = Some(Asked {
             user: caller.user.clone(),

@@ -8,7 +8,7 @@ mod name;
 mod projection;
 mod visible;
 
-pub use asked::{Asked, asking};
+pub use asked::{Asked, asking, asks};
 pub use grantee::{Grantee, NoGrantee};
 pub use name::{MalformedName, Name, is_tag};
 pub use projection::AccessProjection;

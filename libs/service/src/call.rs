@@ -24,6 +24,7 @@ impl World {
     /// Admits a call to a service that answers from `view`.
     pub async fn admit(&self, metadata: &MetadataMap, view: &View) -> Result<Call, Failure> {
         let bearer = self.auth.check(text(metadata, "authorization"))?;
+        access::asks(&bearer.caller, "");
         if let Some(wanted) = text(metadata, AT_LEAST) {
             let wanted = wanted
                 .parse()

@@ -15,7 +15,7 @@ use proto::{
     },
     events::AccessEvent,
 };
-use service::{Call, Failure, World, invalid, timestamp};
+use service::{Call, Failure, World, invalid, milliseconds, timestamp};
 use std::collections::BTreeMap;
 use tonic::{Request, Response, Status};
 
@@ -135,7 +135,7 @@ impl AccessApi {
         let access = &self.world.access;
         let located = access.image(&call.caller, &request.image, Right::Read).await?;
         let mut grants = BTreeMap::new();
-        for entry in view::stream(&self.view, Access::CATEGORY, located.image, AsOf::Now).await? {
+        for entry in view::stream(&self.view, Access::CATEGORY, located.image, Position(u64::MAX)).await? {
             let mark = Mark {
                 actor: entry.envelope.actor.clone(),
                 time: timestamp(entry.envelope.time_ms),
@@ -174,13 +174,14 @@ impl AccessApi {
         }
         let as_of = match request.as_of {
             None => AsOf::Now,
-            Some(check_access_request::AsOf::Time(time)) => AsOf::time(&time),
+            Some(check_access_request::AsOf::Time(time)) => AsOf::Time(milliseconds("time", &time)?),
             Some(check_access_request::AsOf::Position(position)) => {
                 self.world.reach(&self.view, Position(position)).await?;
                 AsOf::Position(Position(position))
             }
         };
-        let reasons = self.reasons(&located, &request.user, as_of).await?;
+        let until = view::until(&self.view, located.image, located.workspace, as_of).await?;
+        let reasons = self.reasons(&located, &request.user, until).await?;
         let right = if request.user.is_empty() {
             Right::Unspecified
         } else {
@@ -197,13 +198,13 @@ impl AccessApi {
     }
 
     /// Why a user, or whoever it is, had a right on an image.
-    async fn reasons(&self, located: &Located, user: &str, as_of: AsOf) -> Result<Vec<AccessReason>, Failure> {
+    async fn reasons(&self, located: &Located, user: &str, until: Position) -> Result<Vec<AccessReason>, Failure> {
         let mut reasons = Vec::new();
-        let image: Image = view::fold(&self.view, &located.image, as_of).await?;
+        let image: Image = view::fold(&self.view, &located.image, until).await?;
         if !image.is_live() {
             return Ok(reasons);
         }
-        let home: Workspace = view::fold(&self.view, &located.workspace, as_of).await?;
+        let home: Workspace = view::fold(&self.view, &located.workspace, until).await?;
         for (member, role) in home.members() {
             if user.is_empty() || user == member {
                 let right = right_of(Some(role), None).unwrap_or(Right::Unspecified);
@@ -216,7 +217,7 @@ impl AccessApi {
                 });
             }
         }
-        let access: Access = view::fold(&self.view, &located.image, as_of).await?;
+        let access: Access = view::fold(&self.view, &located.image, until).await?;
         for (kind, right) in access.grants() {
             let reaches = user.is_empty()
                 || match kind {
@@ -224,7 +225,7 @@ impl AccessApi {
                     Kind::User(name) => name == user,
                     Kind::Workspace(id) => match id.parse() {
                         Ok(id) => {
-                            let workspace: Workspace = view::fold(&self.view, &id, as_of).await?;
+                            let workspace: Workspace = view::fold(&self.view, &id, until).await?;
                             workspace.members().any(|(member, _)| member == user)
                         }
                         Err(_) => false,

@@ -63,7 +63,7 @@ impl HistoryApi {
                 self.world.reach(&self.view, Position(position)).await?;
                 AsOf::Position(Position(position))
             }
-            Some(At::Time(time)) => AsOf::time(&time),
+            Some(At::Time(time)) => AsOf::Time(milliseconds("time", &time)?),
             None => AsOf::Now,
         };
         let located = self.world.access.any_image(&call.caller, &request.image).await?;

@@ -106,7 +106,11 @@ impl WorkspaceApi {
         let access = &self.world.access;
         let id = match workspace.parse() {
             // The workspace itself judges: so whoever gave up a right of its own is answered when it asks again.
-            Ok(id) if !call.caller.admin => id,
+            Ok(id) if !call.caller.admin => {
+                // Only so that a refusal is recorded with what it was about.
+                let _ = access.workspace(&call.caller, workspace, Role::Participant).await;
+                id
+            }
             _ if call.caller.admin => access.workspace(&call.caller, workspace, Role::Owner).await?,
             _ => access.workspace(&call.caller, workspace, Role::Participant).await?,
         };

@@ -81,7 +81,10 @@ pub(crate) async fn ask(view: &View, question: &Question) -> anyhow::Result<Foun
     let indexed = within.start..within.end.min(sealed);
     if question.oldest_first {
         search.indexed(indexed).await?;
-        search.read(&Rows::Span(behind)).await?;
+        // One that cost enough goes on there before it comes to the newest.
+        if search.found.more_behind.is_none() {
+            search.read(&Rows::Span(behind)).await?;
+        }
     } else {
         search.read(&Rows::Span(behind)).await?;
         search.indexed(indexed).await?;

@@ -2,7 +2,7 @@
 
 use aggregate::Aggregate;
 use eventlog::{Entry, Position, StreamId, View, ViewError};
-use prost_types::Timestamp;
+use ids::{ImageId, WorkspaceId};
 use std::fmt::Display;
 
 /// The moment that an answer is about.
@@ -15,36 +15,47 @@ pub(crate) enum AsOf {
     Position(Position),
 }
 
-impl AsOf {
-    pub(crate) fn time(time: &Timestamp) -> Self {
-        Self::Time(time.seconds.saturating_mul(1_000) + i64::from(time.nanos / 1_000_000))
-    }
-
-    fn reflects(self, entry: &Entry) -> bool {
-        match self {
-            Self::Now => true,
-            Self::Time(time_ms) => entry.envelope.time_ms <= time_ms,
-            Self::Position(position) => entry.position <= position,
-        }
-    }
+/// Up to where the entries about an image count. Clocks differ: a time is the last entry that was written by then, about
+/// the image or in its workspace, and all before it.
+pub(crate) async fn until(
+    view: &View,
+    image: ImageId,
+    workspace: WorkspaceId,
+    moment: AsOf,
+) -> Result<Position, ViewError> {
+    let time_ms = match moment {
+        AsOf::Now => return Ok(Position(u64::MAX)),
+        AsOf::Position(position) => return Ok(position),
+        AsOf::Time(time_ms) => time_ms,
+    };
+    let about_image: Option<i64> =
+        sqlx::query_scalar("SELECT max(position) FROM history WHERE image = ? AND time_ms <= ?")
+            .bind(image.to_string())
+            .bind(time_ms)
+            .fetch_one(view.rows())
+            .await?;
+    let members = view.stream(&StreamId::new("workspace", workspace)).await?;
+    let by_then = members.iter().rev().find(|entry| entry.envelope.time_ms <= time_ms);
+    let about_image = about_image.map(Position::from_i64);
+    Ok(about_image.max(by_then.map(|entry| entry.position)).unwrap_or_default())
 }
 
-/// The entries of one stream of the catalog's.
+/// The entries of one stream of the catalog's, up to a position.
 pub(crate) async fn stream(
     view: &View,
     category: &'static str,
     key: impl Display + Send,
-    as_of: AsOf,
+    until: Position,
 ) -> Result<Vec<Entry>, ViewError> {
     let mut entries = view.stream(&StreamId::new(category, key)).await?;
-    entries.retain(|entry| as_of.reflects(entry));
+    entries.retain(|entry| entry.position <= until);
     Ok(entries)
 }
 
 /// An aggregate of the catalog's.
-pub(crate) async fn fold<A: Aggregate>(view: &View, id: &A::Id, as_of: AsOf) -> Result<A, ViewError> {
+pub(crate) async fn fold<A: Aggregate>(view: &View, id: &A::Id, until: Position) -> Result<A, ViewError> {
     let mut state = A::default();
-    for entry in stream(view, A::CATEGORY, id, as_of).await? {
+    for entry in stream(view, A::CATEGORY, id, until).await? {
         for event in entry.events::<A::Event>()? {
             state.evolve(&event);
         }
