@@ -12,7 +12,7 @@ use axum::{
     routing::get,
     serve::{Listener as _, ListenerExt as _},
 };
-use eventlog::{Clock, View};
+use eventlog::View;
 use futures::stream;
 use serde::Serialize;
 use std::{
@@ -119,7 +119,7 @@ async fn refusing(
     if let (Some(status), Some(asked)) = (Status::from_header_map(response.headers()), asked)
         && let Some(refusals) = path.split('/').nth(1).and_then(|service| refusals.get(service))
     {
-        refusals.note(&path, &status, asked, Clock::system().now_ms());
+        refusals.note(&path, &status, asked);
     }
     response
 }

@@ -171,7 +171,7 @@ pub async fn run(
         };
         let others = process.health.len();
         process = (service.start)(&world, process);
-        let refusals = Refusals::default();
+        let refusals = Refusals::new(world.clock.clone());
         for (name, _) in &process.health[others..] {
             process.refusals.insert(name, refusals.clone());
         }

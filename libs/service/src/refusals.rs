@@ -5,7 +5,7 @@
 
 use crate::World;
 use access::Asked;
-use eventlog::{REFUSALS, Request, StreamId};
+use eventlog::{Clock, REFUSALS, Request, StreamId};
 use ids::{ImageId, WorkspaceId};
 use proto::{
     catalog::v1::{AccessRefused, OthersRefused},
@@ -27,8 +27,11 @@ const REFERENCE_BYTES: usize = 256;
 const EVENTS: usize = 100;
 
 /// What the calls of one service were refused, until it is written.
-#[derive(Clone, Default)]
-pub(crate) struct Refusals(Arc<Mutex<Tally>>);
+#[derive(Clone)]
+pub(crate) struct Refusals {
+    tally: Arc<Mutex<Tally>>,
+    clock: Clock,
+}
 
 #[derive(Default)]
 struct Tally {
@@ -52,8 +55,19 @@ struct Times {
 }
 
 impl Refusals {
+    pub(crate) fn new(clock: Clock) -> Self {
+        Self {
+            tally: Arc::default(),
+            clock,
+        }
+    }
+
     /// Takes note if a call to `path` was refused for what its caller may not do or see.
-    pub(crate) fn note(&self, path: &str, status: &Status, asked: Asked, now_ms: i64) {
+    pub(crate) fn note(&self, path: &str, status: &Status, asked: Asked) {
+        self.note_at(self.clock.now_ms(), path, status, asked);
+    }
+
+    fn note_at(&self, now_ms: i64, path: &str, status: &Status, asked: Asked) {
         let Some(reason) = reason(status) else { return };
         let mut reference = asked.reference;
         reference.truncate(reference.floor_char_boundary(REFERENCE_BYTES));
@@ -69,7 +83,7 @@ impl Refusals {
     }
 
     fn tally(&self) -> MutexGuard<'_, Tally> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes what there is every so often, and once more at the end.
@@ -184,24 +198,20 @@ mod tests {
     // covers E9
     #[test]
     fn the_same_attempt_is_one_event_with_a_count() {
-        let refusals = Refusals::default();
+        let refusals = Refusals::new(Clock::system());
         for now_ms in 1..=3 {
-            refusals.note(
-                "/cooperage.builder.v1.BuildService/StartBuild",
-                &denied(),
-                asked("eve", "tool"),
-                now_ms,
-            );
+            let path = "/cooperage.builder.v1.BuildService/StartBuild";
+            refusals.note_at(now_ms, path, &denied(), asked("eve", "tool"));
         }
-        refusals.note("/x/StartBuild", &denied(), asked("bob", "tool"), 4);
+        refusals.note_at(4, "/x/StartBuild", &denied(), asked("bob", "tool"));
         let hidden = status(Code::NotFound, "NO_SUCH_IMAGE", "no");
-        refusals.note("/x/GetImage", &hidden, asked("eve", "tool"), 5);
+        refusals.note_at(5, "/x/GetImage", &hidden, asked("eve", "tool"));
         for other in [
             status(Code::NotFound, "NO_SUCH_BUILD", "no"),
             status(Code::Aborted, "CONTENDED", "no"),
             Status::ok(""),
         ] {
-            refusals.note("/x/GetBuild", &other, asked("eve", "tool"), 6);
+            refusals.note_at(6, "/x/GetBuild", &other, asked("eve", "tool"));
         }
         let (all, others) = told(&refusals);
         let said: Vec<_> = all
@@ -222,13 +232,13 @@ mod tests {
     // covers E9
     #[test]
     fn a_flood_is_only_counted() {
-        let refusals = Refusals::default();
+        let refusals = Refusals::new(Clock::system());
         for number in 0..5_000 {
-            refusals.note("/x/GetImage", &denied(), asked("eve", &format!("{number}")), number);
+            refusals.note_at(number, "/x/GetImage", &denied(), asked("eve", &format!("{number}")));
         }
-        refusals.note("/x/GetImage", &denied(), asked("bob", &"\u{e9}".repeat(1_000)), 0);
+        refusals.note_at(0, "/x/GetImage", &denied(), asked("bob", &"\u{e9}".repeat(1_000)));
         for user in 0..2_000 {
-            refusals.note("/x/GetImage", &denied(), asked(&format!("user-{user}"), "tool"), 0);
+            refusals.note_at(0, "/x/GetImage", &denied(), asked(&format!("user-{user}"), "tool"));
         }
         let (all, others) = told(&refusals);
         let of = |user: &str| all.iter().filter(|event| event.actor == user).count();

@@ -43,12 +43,20 @@ pub(crate) enum AclCommand {
         #[arg(value_name = "IMAGE")]
         image: Reference,
         /// Only what this user may do [default: everybody].
-        #[arg(value_name = "USER")]
+        #[arg(value_name = "USER", value_parser = user)]
         user: Option<String>,
         /// As it was then: a time (2026-11-20, 2026-11-20T13:00Z, 2h for two hours ago) or a position of the log.
         #[arg(long, value_name = "TIME|POSITION")]
         as_of: Option<AsOf>,
     },
+}
+
+/// One user, of whom rights can be told.
+fn user(text: &str) -> Result<String, String> {
+    match text.parse::<Who>()?.0.kind {
+        Some(Kind::User(user)) => Ok(user),
+        _ => Err("expected a user: without one, everybody is told".to_owned()),
+    }
 }
 
 /// Whom to share with.
@@ -107,5 +115,7 @@ mod tests {
         let id = ids::WorkspaceId::default().to_string();
         assert_eq!(who(&id), Kind::Workspace(id));
         assert!("".parse::<Who>().is_err());
+        assert_eq!(user("user:bob"), Ok("bob".to_owned()));
+        assert!(user("everyone").is_err());
     }
 }

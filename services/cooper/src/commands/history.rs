@@ -31,6 +31,11 @@ pub(crate) async fn history(shell: &Shell, args: HistoryArgs) -> Result<(), Fail
         Ok((answer.entries, answer.next_page_token))
     })
     .await?;
+    if entries.iter().any(|entry| entry.r#type == "image.deleted") && !shell.output.is_json() {
+        shell
+            .output
+            .notice(format!("{} is deleted, its history stays", args.image.image));
+    }
     let mut table = Table::new(&["POSITION", "WHEN", "WHO", "WHAT", "REQUEST", ""]);
     for entry in &entries {
         let summary = if entry.after_deletion {
