@@ -8,13 +8,10 @@ use crate::{
 use access::Role;
 use eventlog::{Position, View};
 use futures::stream::BoxStream;
-use proto::{
-    catalog::v1::{
-        GetImageAsOfRequest, GetImageAsOfResponse, GetImageHistoryRequest, GetImageHistoryResponse, HistoryEntry,
-        QueryEventsRequest, QueryEventsResponse, VerifyHistoryRequest, VerifyHistoryResponse,
-        get_image_as_of_request::At, history_service_server::HistoryService,
-    },
-    registry::v1::Tag,
+use proto::catalog::v1::{
+    GetImageAsOfRequest, GetImageAsOfResponse, GetImageHistoryRequest, GetImageHistoryResponse, HistoryEntry,
+    QueryEventsRequest, QueryEventsResponse, TagThen, VerifyHistoryRequest, VerifyHistoryResponse,
+    get_image_as_of_request::At, history_service_server::HistoryService,
 };
 use service::{Failure, World, invalid, milliseconds, page, status, telemetry, timestamp};
 use tokio::sync::watch;
@@ -85,7 +82,7 @@ impl HistoryApi {
             time_ms,
         } = past;
         let repository = tile.name().pull_repository(internal);
-        let referred = |tag: Tag| Tag {
+        let referred = |tag: TagThen| TagThen {
             reference: format!("{repository}:{}", tag.name),
             ..tag
         };

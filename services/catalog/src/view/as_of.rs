@@ -9,10 +9,9 @@ use access::Grantee;
 use aggregate::Event as _;
 use eventlog::{LogError, Position, View, ViewError};
 use proto::{
-    catalog::v1::{Grantee as Message, ImageGrant, Mark},
+    catalog::v1::{Grantee as Message, ImageGrant, Mark, TagThen},
     editor::v1::{Revision, RevisionSaved},
     events::{AccessEvent, BuildsEvent, ImageEvent, RepositoryEvent, SpecEvent},
-    registry::v1::Tag,
 };
 use service::timestamp;
 use sqlx::SqliteExecutor;
@@ -24,7 +23,7 @@ pub(crate) struct Past {
     pub(crate) tile: Tile,
     pub(crate) revision: Option<Revision>,
     /// By name, without their references.
-    pub(crate) tags: Vec<Tag>,
+    pub(crate) tags: Vec<TagThen>,
     /// By grantee.
     pub(crate) grants: Vec<ImageGrant>,
     /// The last row that counts.
@@ -155,7 +154,7 @@ fn revision(row: &HistoryRow, saved: RevisionSaved) -> Revision {
 /// Where tags point, and what is there.
 #[derive(Default)]
 struct Tags {
-    by_name: BTreeMap<String, Tag>,
+    by_name: BTreeMap<String, TagThen>,
     /// By build: who asked for it, its size, and what it runs on.
     contents: HashMap<String, (String, i64, String)>,
 }
@@ -172,7 +171,7 @@ impl Tags {
             RepositoryEvent::TagMoved(event) => {
                 let content = self.contents.get(&event.build.unwrap_or_default().to_string());
                 let (actor, size_bytes, platform) = content.cloned().unwrap_or_default();
-                let tag = Tag {
+                let tag = TagThen {
                     name: event.tag.clone(),
                     digest: event.digest.clone(),
                     size_bytes,
@@ -184,7 +183,7 @@ impl Tags {
                     actor: if actor.is_empty() { fact.actor.to_owned() } else { actor },
                     time: timestamp(fact.time_ms),
                     version: fact.position.0,
-                    ..Tag::default()
+                    ..TagThen::default()
                 };
                 self.by_name.insert(event.tag.clone(), tag);
             }

@@ -13,9 +13,10 @@ use tonic::{Request, metadata::MetadataValue};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
 
 /// Every service of the contract, as health names it.
-const SERVICES: [&str; 7] = [
+const SERVICES: [&str; 8] = [
     "cooperage.catalog.v1.WorkspaceService",
     "cooperage.catalog.v1.ImageService",
+    "cooperage.catalog.v1.AccessService",
     "cooperage.catalog.v1.HistoryService",
     "cooperage.editor.v1.EditorService",
     "cooperage.builder.v1.BuildService",
