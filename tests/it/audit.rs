@@ -145,6 +145,16 @@ async fn the_audit_is_asked_in_any_combination_and_order() {
             types: vec!["image.created".to_owned(); 100],
             ..QueryEventsRequest::default()
         },
+        // A typing mistake is no all-clear.
+        QueryEventsRequest {
+            types: vec!["image.creatd".to_owned()],
+            ..QueryEventsRequest::default()
+        },
+        QueryEventsRequest {
+            since: service::timestamp(2_000),
+            until: service::timestamp(1_000),
+            ..QueryEventsRequest::default()
+        },
     ] {
         let refused = query(&ada, wrong).await.unwrap_err();
         assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");

@@ -38,14 +38,18 @@ const FOUND: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
 const AMBIGUOUS_TOLD: i64 = 10;
 const USER_LENGTH_MAX: usize = 255;
 
-/// Whether this can be a user: what a token calls its owner, in one word.
+/// Whether this can be a user: what a token calls its owner, in one word. What the platform does by itself, it does as
+/// `system:...`.
 pub fn is_user(text: &str) -> bool {
     let length = text.chars().count();
-    (1..=USER_LENGTH_MAX).contains(&length) && !text.contains(|c: char| c.is_whitespace() || c.is_control())
+    (1..=USER_LENGTH_MAX).contains(&length)
+        && !text.contains(|c: char| c.is_whitespace() || c.is_control())
+        && !text.starts_with("system:")
 }
 
 /// What is said of a user that can be none.
-pub const MALFORMED_USER: &str = "a user is 1 to 255 characters, without spaces and control characters";
+pub const MALFORMED_USER: &str =
+    "a user is 1 to 255 characters, without spaces and control characters, and does not begin with `system:`";
 
 /// Who calls, as the token says.
 #[derive(Debug, Clone, PartialEq, Eq)]

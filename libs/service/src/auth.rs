@@ -122,7 +122,7 @@ impl Verifier {
                 ErrorKind::ExpiredSignature => Unknown::Expired,
                 _ => Unknown::Invalid,
             })?;
-        if data.claims.sub.is_empty() {
+        if !access::is_user(&data.claims.sub) {
             return Err(Unknown::Invalid);
         }
         let bearer = Bearer {

@@ -12,7 +12,7 @@ mod tile;
 
 pub(crate) use as_of::{Past, as_of};
 pub(crate) use audit::{Question, ask};
-pub(crate) use history::{HistoryRow, image_history};
+pub(crate) use history::{HistoryRow, KINDS, image_history};
 pub(crate) use kept::{AsOf, fold, stream, until};
 pub(crate) use queries::{Filter, NameState, name_state, owned, released_names, tile, tiles, tiles_after, workspaces};
 pub(crate) use tile::Tile;

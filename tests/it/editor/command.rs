@@ -1,7 +1,12 @@
 //! `cooper` with a directory: what is sent, what is left out, and what the image has in the end.
 
-use std::{fs, process::Command, str};
-use tests::{Platform, Shape, User};
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt as _,
+    process::Command,
+    str,
+};
+use tests::{Platform, Shape, User, binary};
 
 /// What a command answered, as (exit code, stdout, stderr).
 fn ends(command: &mut Command) -> (i32, String, String) {
@@ -173,6 +178,33 @@ async fn a_directory_that_is_too_large_is_told_with_the_figures_through_the_gate
     assert_eq!(code, 0, "{said}");
     platform.saw_commands("ada", &ada).unwrap();
     assert_eq!(ada.revisions("vision/tool").await.unwrap().len(), 1);
+}
+
+// covers R24, E6
+#[tokio::test]
+async fn an_edit_is_saved_to_the_image_that_was_opened_whatever_it_is_called_by_then() {
+    let (platform, ada) = given(Shape::One, &[]).await;
+    let mut create = platform.cooper("ada").unwrap();
+    create.args(["--workspace", "vision", "image", "create", "vision/opened", "-q"]);
+    let (code, opened, said) = ends(&mut create);
+    assert_eq!(code, 0, "{said}");
+    let folder = tempfile::tempdir().unwrap();
+    let editor = folder.path().join("editor");
+    let cooper = binary("cooper").unwrap().display().to_string();
+    // While somebody types, somebody else calls the image otherwise.
+    let script = format!(
+        "#!/bin/sh\n{cooper} image rename vision/opened vision/moved && printf 'FROM scratch\\nLABEL mine=1\\n' > \"$1\"\n"
+    );
+    fs::write(&editor, script).unwrap();
+    fs::set_permissions(&editor, Permissions::from_mode(0o755)).unwrap();
+    let mut edit = platform.cooper("ada").unwrap();
+    edit.env_remove("VISUAL").env("EDITOR", &editor);
+    let (code, _, said) = ends(edit.args(["image", "edit", "vision/opened"]));
+    assert_eq!(code, 0, "{said}");
+    platform.saw_commands("ada", &ada).unwrap();
+    let saved = ada.revisions("vision/moved").await.unwrap();
+    assert_eq!(saved.len(), 1);
+    assert_eq!(ada.revisions(opened.trim()).await.unwrap(), saved);
 }
 
 // covers R1, R24, R26, R36

@@ -120,6 +120,10 @@ impl HistoryApi {
         if request.types.len() > TYPES_MAX || request.types.iter().any(|kind| kind.len() > WORD_MAX) {
             return Err(invalid("types", format!("at most {TYPES_MAX}, as in image.created")).into());
         }
+        if let Some(unknown) = request.types.iter().find(|kind| !view::KINDS.contains(&kind.as_str())) {
+            let sentence = format!("`{unknown}` is no type of event; there are {}", view::KINDS.join(", "));
+            return Err(invalid("types", sentence).into());
+        }
         let time = |field, time: Option<_>| time.map(|time| milliseconds(field, &time)).transpose();
         let question = Question {
             image,
@@ -132,6 +136,11 @@ impl HistoryApi {
             behind: row_of(&request.page_token)?,
             limit: usize::try_from(page(request.page_size)?).unwrap_or_default(),
         };
+        if let (Some(since), Some(until)) = (question.since_ms, question.until_ms)
+            && until <= since
+        {
+            return Err(invalid("until", "not later than since: nothing lies between them").into());
+        }
         let found = view::ask(&self.view, &question).await?;
         Ok(QueryEventsResponse {
             entries: found.rows.into_iter().map(entry).collect(),

@@ -161,6 +161,35 @@ pub(super) fn kind_of_workspace(event: &WorkspaceEvent) -> &'static str {
     }
 }
 
+/// All of these, and refusals.
+pub(crate) const KINDS: [&str; 25] = [
+    "workspace.created",
+    "member.changed",
+    "image.created",
+    "image.renamed",
+    "image.described",
+    "image.deleted",
+    "image.purged",
+    "image.published",
+    "spec.saved",
+    "spec.context_uploaded",
+    "build.queued",
+    "build.started",
+    "build.failed",
+    "build.cancel_requested",
+    "build.cancelled",
+    "build.attempt_lost",
+    "build.lost",
+    "push.failed",
+    "push.retried",
+    "tag.moved",
+    "repository.relocated",
+    "repository.released",
+    "access.granted",
+    "access.revoked",
+    "access.refused",
+];
+
 /// The number of the next row.
 pub(super) async fn next_row(view: &mut SqliteConnection) -> Result<i64, ViewError> {
     let next = sqlx::query_scalar("SELECT ifnull(max(row) + 1, 0) FROM history");

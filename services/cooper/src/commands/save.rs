@@ -216,7 +216,8 @@ fn read_dockerfile(file: &Path) -> Result<String, Failure> {
 pub(crate) async fn edit(shell: &Shell, reference: &Reference) -> Result<(), Failure> {
     let editor = editor(reference)?;
     let session = shell.session().await?;
-    let image = session.locate(reference).await?;
+    // By id: while somebody types, the name may go to another image.
+    let image = session.image(&session.locate(reference).await?).await?.id;
     let seen = session.revision(&image, None).await?;
     let mut spec = seen.spec.unwrap_or_default();
     if spec.context_kind() == ContextKind::GitRepository {

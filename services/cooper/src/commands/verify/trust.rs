@@ -93,8 +93,12 @@ impl Trust {
     pub(super) fn held(&self, key: &PublicKey) -> Result<Vec<Checkpoint>, Failure> {
         let mut held = Vec::new();
         for (name, text) in &self.given {
-            let opened = key.open_all(text);
-            held.extend(opened.map_err(|error| Failure::new(Exit::Invalid, format!("{name}: {error}")))?);
+            let wrong = |error: String| Failure::new(Exit::Invalid, format!("{name}: {error}"));
+            let opened = key.open_all(text).map_err(|error| wrong(error.to_string()))?;
+            if opened.is_empty() {
+                return Err(wrong("there is no checkpoint in it".to_owned()));
+            }
+            held.extend(opened);
         }
         let kept = self.home.as_ref().and_then(|home| home.kept(NEWEST));
         held.extend(kept.and_then(|note| key.open(&note).ok()));
