@@ -1,6 +1,6 @@
 //! Feeds all views of a process from one follower of the log.
 
-use super::{Views, file, write::Writing};
+use super::{ViewState, Views, file, write::Writing};
 use crate::{Entry, EventLog, LogError, Position};
 use anyhow::{Context as _, ensure};
 use futures::StreamExt as _;
@@ -11,7 +11,7 @@ use std::{
 use tokio::{
     sync::{mpsc, watch},
     task::{JoinSet, coop::unconstrained},
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +28,8 @@ const EASY: u32 = 4;
 /// So many are worth a transaction: who is behind does not dawdle.
 const PLENTY: u32 = 200;
 const REOPEN_DELAY: Duration = Duration::from_millis(100);
+/// At the start, a log that answers and gives none of what it says it has for so long is damaged.
+const STUCK: Duration = Duration::from_mins(1);
 
 pub(super) type Batch = Arc<Vec<Entry>>;
 
@@ -35,7 +37,8 @@ impl Views {
     /// Opens every view and brings it to where the log is now; `ready` is told then. Goes on until told to stop.
     ///
     /// # Errors
-    /// When a view is ahead of the log: the log lost entries, and nothing must be written to it.
+    /// When a view is ahead of the log, or the log does not give what it says it has: it lost entries, and nothing must
+    /// be written to it.
     pub async fn run(
         &self,
         log: Arc<dyn EventLog>,
@@ -66,17 +69,14 @@ impl Views {
         }
         let caught_up = async {
             for state in &mut states {
-                let reached = state.wait_for(|state| state.position >= head || state.halted.is_some());
-                if reached.await.is_err() {
-                    return;
-                }
+                catch_up(&*log, state, head, STUCK).await?;
             }
             ready.send_replace(true);
-            std::future::pending::<()>().await;
+            std::future::pending().await
         };
         let outcome = tokio::select! {
             lost = self.feed(&*log, from, queues) => lost,
-            () = caught_up => Ok(()),
+            stuck = caught_up => stuck,
             () = stop.cancelled() => Ok(()),
             Some(ended) = tasks.join_next() => ended.context("a view's writer panicked"),
         };
@@ -156,6 +156,29 @@ fn pause(entries: usize) -> Duration {
     }
 }
 
+/// Waits until a view is where the log was at the start.
+async fn catch_up(
+    log: &dyn EventLog,
+    state: &mut watch::Receiver<ViewState>,
+    head: Position,
+    stuck: Duration,
+) -> anyhow::Result<()> {
+    loop {
+        let before = state.borrow().position;
+        let reached = state.wait_for(|state| state.position >= head || state.halted.is_some());
+        if timeout(stuck, reached).await.is_ok() {
+            return Ok(());
+        }
+        let ViewState { position, troubled, .. } = state.borrow().clone();
+        let is_stuck = position == before && troubled.is_none() && log.head().await.is_ok();
+        ensure!(
+            !is_stuck,
+            "the event log says that it ends at {head}, and gives nothing behind {position}: it is damaged. Restore it; \
+             `cooper verify --data` tells from which position on"
+        );
+    }
+}
+
 fn ensure_whole(head: Position, view: &str, seen: Position) -> anyhow::Result<()> {
     ensure!(
         seen <= head,
@@ -164,4 +187,33 @@ fn ensure_whole(head: Position, view: &str, seen: Position) -> anyhow::Result<()
         lost = seen.0 - head.0
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::MemoryLog;
+
+    // covers E9
+    #[tokio::test]
+    async fn a_log_that_gives_nothing_of_what_it_has_is_damaged() {
+        let log = Arc::new(MemoryLog::default());
+        let (head, stuck) = (Position(288), Duration::from_millis(1));
+        let (tell, mut state) = watch::channel(ViewState {
+            position: Position(287),
+            ..ViewState::default()
+        });
+        let damaged = catch_up(&log, &mut state, head, stuck).await.unwrap_err().to_string();
+        assert!(
+            damaged.contains("ends at 288, and gives nothing behind 287"),
+            "{damaged}"
+        );
+
+        // A full disk is no fault of the log.
+        tell.send_modify(|state| state.troubled = Some("full".into()));
+        let waits = timeout(50 * stuck, catch_up(&log, &mut state, head, stuck)).await;
+        assert!(waits.is_err());
+        tell.send_modify(|state| state.position = head);
+        catch_up(&log, &mut state, head, stuck).await.unwrap();
+    }
 }
