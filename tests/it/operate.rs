@@ -192,12 +192,12 @@ async fn the_status_of_each_service_comes_from_that_service() {
         let mut status = platform.cooper("ada").unwrap();
         status.args(["admin", "status"]);
         let all = status.output().unwrap();
-        assert_eq!(said(&all).matches("works").count(), 7, "{shape:?}: {}", said(&all));
+        assert_eq!(said(&all).matches("works").count(), 8, "{shape:?}: {}", said(&all));
         if shape == Shape::Many {
             platform.kill("notifier");
             let less = status.output().unwrap();
             assert_eq!(less.status.code(), Some(69));
-            assert_eq!(said(&less).matches("works").count(), 6, "{}", said(&less));
+            assert_eq!(said(&less).matches("works").count(), 7, "{}", said(&less));
         }
     }
 }
