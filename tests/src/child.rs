@@ -2,7 +2,10 @@
 
 use anyhow::{Context as _, bail};
 use nix::{
-    sys::signal::{Signal, kill},
+    sys::{
+        signal::{Signal, kill},
+        wait::{WaitPidFlag, waitpid},
+    },
     unistd::Pid,
 };
 use std::{
@@ -85,6 +88,14 @@ impl Child {
     pub fn kill(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
+    }
+
+    /// Stops it, and waits until it stands still: a signal takes a moment to get to all threads.
+    pub fn freeze(&self) -> anyhow::Result<()> {
+        self.signal(Signal::SIGSTOP)?;
+        let pid = Pid::from_raw(i32::try_from(self.pid())?);
+        waitpid(pid, Some(WaitPidFlag::WUNTRACED))?;
+        Ok(())
     }
 
     pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {

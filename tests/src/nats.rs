@@ -86,7 +86,7 @@ impl NatsServer {
 
     /// It stays connected and answers nothing until it is told to go on.
     pub fn freeze(&self) -> anyhow::Result<()> {
-        self.signal(Signal::SIGSTOP)
+        self.child.as_ref().map_or(Ok(()), Child::freeze)
     }
 
     pub fn go_on(&self) -> anyhow::Result<()> {
