@@ -12,7 +12,7 @@ use crate::{
 use anyhow::anyhow;
 use async_nats::jetstream::{
     Message,
-    consumer::{DeliverPolicy, pull},
+    consumer::{Consumer, DeliverPolicy, pull},
     stream::{Info, RawMessageErrorKind, Stream},
 };
 use async_trait::async_trait;
@@ -23,7 +23,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
-use tokio::time::{sleep, timeout_at};
+use tokio::time::{sleep, timeout};
 
 const SUBJECT: &str = "log.";
 /// How long a dead broker can go unnoticed, roughly.
@@ -214,24 +214,8 @@ impl EventLog for JetStreamLog {
             },
             ..reader()
         };
-        let opened = async {
-            let consumer = self.stream.create_consumer(config).await?;
-            let messages = consumer
-                .stream()
-                .max_messages_per_batch(FETCH)
-                .max_bytes_per_batch(FETCH_BYTES)
-                .heartbeat(HEARTBEAT)
-                .expires(HEARTBEAT * 10)
-                .messages()
-                .await?;
-            anyhow::Ok(messages)
-        };
         let lost = self.nats.lost();
-        let deadline = tokio::time::Instant::now() + REQUEST_TIMEOUT * 2;
-        let messages = timeout_at(deadline, opened)
-            .await
-            .map_err(LogError::unavailable)?
-            .map_err(LogError::Unavailable)?;
+        let (_, messages) = self.reading(config).await?;
         let mut previous = after;
         let mut checked = move |message: Message| {
             let entry = read(&message);
@@ -265,6 +249,25 @@ impl EventLog for JetStreamLog {
 }
 
 impl JetStreamLog {
+    async fn reading(&self, config: pull::Config) -> Result<(Consumer<pull::Config>, pull::Stream), LogError> {
+        let opened = async {
+            let consumer = self.stream.create_consumer(config).await?;
+            let messages = consumer
+                .stream()
+                .max_messages_per_batch(FETCH)
+                .max_bytes_per_batch(FETCH_BYTES)
+                .heartbeat(HEARTBEAT)
+                .expires(HEARTBEAT * 10)
+                .messages()
+                .await?;
+            anyhow::Ok((consumer, messages))
+        };
+        timeout(REQUEST_TIMEOUT * 2, opened)
+            .await
+            .map_err(LogError::unavailable)?
+            .map_err(LogError::Unavailable)
+    }
+
     /// What is known of the log's size keeps up with what is written here.
     fn grew(&self, entries: &[Append]) {
         let bytes: usize = entries.iter().map(|entry| entry.bytes.len() + OVERHEAD).sum();

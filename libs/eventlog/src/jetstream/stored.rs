@@ -1,10 +1,7 @@
 //! Reads what is stored by now, as it is: for those who ask whether it is what was written.
 
-use super::{FETCH, FETCH_BYTES, HEARTBEAT, JetStreamLog, SUBJECT};
-use crate::{
-    LogError, Position, RawEntries, RawEntry, Which,
-    nats::{REQUEST_TIMEOUT, reader},
-};
+use super::{JetStreamLog, SUBJECT};
+use crate::{LogError, Position, RawEntries, RawEntry, Which, nats::reader};
 use anyhow::anyhow;
 use async_nats::jetstream::{
     Message,
@@ -12,7 +9,7 @@ use async_nats::jetstream::{
 };
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
 use std::time::Duration;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 
 /// After so long without an entry the server is asked whether it has more.
 const QUIET: Duration = Duration::from_secs(1);
@@ -49,24 +46,8 @@ impl JetStreamLog {
             },
             ..reader()
         };
-        let opened = async {
-            let consumer = self.stream.create_consumer(config).await?;
-            let messages = consumer
-                .stream()
-                .max_messages_per_batch(FETCH)
-                .max_bytes_per_batch(FETCH_BYTES)
-                .heartbeat(HEARTBEAT)
-                .expires(HEARTBEAT * 10)
-                .messages()
-                .await?;
-            anyhow::Ok((consumer, messages))
-        };
         let lost = self.nats.lost().boxed();
-        let deadline = Instant::now() + REQUEST_TIMEOUT * 2;
-        let (consumer, messages) = timeout_at(deadline, opened)
-            .await
-            .map_err(LogError::unavailable)?
-            .map_err(LogError::Unavailable)?;
+        let (consumer, messages) = self.reading(config).await?;
         let promised = consumer.cached_info().num_pending;
         let reading = Reading {
             consumer,

@@ -5,18 +5,13 @@ use crate::{
     view::{self, AsOf},
 };
 use ::access::{Caller, Denied, Grantee, Located, MALFORMED_USER, NoGrantee, Right, Role, is_user, right_of};
-use aggregate::Aggregate as _;
 use eventlog::{Position, View, Writer, step};
-use proto::{
-    catalog::v1::{
-        AccessReason, CheckAccessRequest, CheckAccessResponse, GrantRequest, GrantResponse, Grantee as GranteeMessage,
-        ImageGrant, ListGrantsRequest, ListGrantsResponse, Mark, RevokeRequest, RevokeResponse,
-        access_service_server::AccessService, check_access_request, grantee::Kind,
-    },
-    events::AccessEvent,
+use proto::catalog::v1::{
+    AccessReason, CheckAccessRequest, CheckAccessResponse, GrantRequest, GrantResponse, Grantee as GranteeMessage,
+    ImageGrant, ListGrantsRequest, ListGrantsResponse, RevokeRequest, RevokeResponse,
+    access_service_server::AccessService, check_access_request, grantee::Kind,
 };
-use service::{Call, Failure, World, invalid, milliseconds, timestamp};
-use std::collections::BTreeMap;
+use service::{Call, Failure, World, invalid, milliseconds};
 use tonic::{Request, Response, Status};
 
 pub(crate) struct AccessApi {
@@ -134,33 +129,7 @@ impl AccessApi {
         let (call, request) = self.admit(request).await?;
         let access = &self.world.access;
         let located = access.image(&call.caller, &request.image, Right::Read).await?;
-        let mut grants = BTreeMap::new();
-        for entry in view::stream(&self.view, Access::CATEGORY, located.image, Position(u64::MAX)).await? {
-            let mark = Mark {
-                actor: entry.envelope.actor.clone(),
-                time: timestamp(entry.envelope.time_ms),
-            };
-            for event in entry.events::<AccessEvent>()? {
-                match event {
-                    AccessEvent::Granted(event) => {
-                        if let Ok(grantee) = Grantee::try_from(event.grantee.as_ref()) {
-                            let grant = ImageGrant {
-                                grantee: event.grantee,
-                                right: event.right,
-                                granted: Some(mark.clone()),
-                            };
-                            grants.insert(grantee, grant);
-                        }
-                    }
-                    AccessEvent::Revoked(event) => {
-                        if let Ok(grantee) = Grantee::try_from(event.grantee.as_ref()) {
-                            grants.remove(&grantee);
-                        }
-                    }
-                }
-            }
-        }
-        let grants = grants.into_values().collect();
+        let grants = view::grants(&self.view, located.image).await?;
         Ok(ListGrantsResponse {
             grants: told_grants(access, &call.caller, &located, grants).await?,
         })

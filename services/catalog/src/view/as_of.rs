@@ -2,16 +2,16 @@
 
 use super::{
     AsOf,
+    grants::Grants,
     history::HistoryRow,
     tile::{Fact, Tile},
 };
-use access::Grantee;
 use aggregate::Event as _;
 use eventlog::{LogError, Position, View, ViewError};
 use proto::{
-    catalog::v1::{Grantee as Message, ImageGrant, Mark, TagThen},
+    catalog::v1::{ImageGrant, TagThen},
     editor::v1::{Revision, RevisionSaved},
-    events::{AccessEvent, BuildsEvent, ImageEvent, RepositoryEvent, SpecEvent},
+    events::{BuildsEvent, ImageEvent, RepositoryEvent, SpecEvent},
 };
 use service::timestamp;
 use sqlx::SqliteExecutor;
@@ -55,7 +55,7 @@ pub(crate) async fn as_of(view: &View, image: &str, moment: AsOf) -> Result<Opti
     }
     if tile.deleted {
         // They end with the image.
-        grants.clear();
+        grants = Grants::default();
     }
     let Some(last) = rows.last().filter(|_| !tile.workspace.is_empty()) else {
         return Ok(None);
@@ -70,7 +70,7 @@ pub(crate) async fn as_of(view: &View, image: &str, moment: AsOf) -> Result<Opti
     };
     Ok(Some(Past {
         revision,
-        grants: grants.into_values().collect(),
+        grants: grants.into_list(),
         tags: tags.by_name.into_values().collect(),
         position: last.position,
         time_ms: last.time_ms,
@@ -93,34 +93,10 @@ fn fold(tile: &mut Tile, tags: &mut Tags, grants: &mut Grants, row: &HistoryRow)
             tile.repository(&fact, &event);
             tags.fold(&fact, &event);
         }
-        "access" => grant(grants, row, read(row)?),
+        "access" => grants.fold(&row.actor, row.time_ms, read(row)?),
         _ => (),
     }
     Ok(())
-}
-
-/// Whom the image is shared with, by their text.
-type Grants = BTreeMap<String, ImageGrant>;
-
-fn grant(grants: &mut Grants, row: &HistoryRow, event: AccessEvent) {
-    let key =
-        |grantee: Option<&Message>| Grantee::try_from(grantee).map_or_else(|_| String::new(), |it| it.to_string());
-    match event {
-        AccessEvent::Granted(event) => {
-            let granted = ImageGrant {
-                right: event.right,
-                granted: Some(Mark {
-                    actor: row.actor.clone(),
-                    time: timestamp(row.time_ms),
-                }),
-                grantee: event.grantee,
-            };
-            grants.insert(key(granted.grantee.as_ref()), granted);
-        }
-        AccessEvent::Revoked(event) => {
-            grants.remove(&key(event.grantee.as_ref()));
-        }
-    }
 }
 
 /// Whole saves, by their rows.

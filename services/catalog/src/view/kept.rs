@@ -41,7 +41,7 @@ pub(crate) async fn until(
 }
 
 /// The entries of one stream of the catalog's, up to a position.
-pub(crate) async fn stream(
+pub(super) async fn stream(
     view: &View,
     category: &'static str,
     key: impl Display + Send,
