@@ -6,6 +6,7 @@ use std::{env, fs, path::PathBuf};
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=cooperage");
     let files = [
+        "admin/v1/admin.proto",
         "catalog/v1/access.proto",
         "catalog/v1/catalog.proto",
         "catalog/v1/events.proto",

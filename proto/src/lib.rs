@@ -7,6 +7,11 @@
     reason = "generated code"
 )]
 
+pub mod admin {
+    pub mod v1 {
+        tonic::include_proto!("cooperage.admin.v1");
+    }
+}
 pub mod catalog {
     pub mod v1 {
         tonic::include_proto!("cooperage.catalog.v1");

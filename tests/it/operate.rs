@@ -1,5 +1,7 @@
 //! What operators do with `cooper`, and what `deploy/` ships for them.
 
+mod views;
+
 use eventlog::{ACCOUNTS, Nats, NatsConfig};
 use std::{
     fs,

@@ -1,8 +1,9 @@
-//! A view's rows as text, in one order whatever the order they were written in: two views are equal when their
-//! dumps are.
+//! All views of a folder as text: for a test that shows how two differ.
 
 use anyhow::Context as _;
-use sqlx::{Connection as _, Row as _, SqliteConnection, sqlite::SqliteConnectOptions};
+use eventlog::dump::tables;
+use futures::TryStreamExt as _;
+use sqlx::{Connection as _, SqliteConnection, sqlite::SqliteConnectOptions};
 use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 
 /// Every table of every view in a folder.
@@ -25,25 +26,12 @@ pub async fn dump(folder: &Path) -> anyhow::Result<String> {
 async fn dump_file(path: &Path) -> anyhow::Result<String> {
     let options = SqliteConnectOptions::new().filename(path).read_only(true);
     let mut view = SqliteConnection::connect_with(&options).await?;
-    let tables: Vec<String> = sqlx::query_scalar(
-        "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY 1",
-    )
-    .fetch_all(&mut view)
-    .await?;
     let mut text = String::new();
-    for table in tables {
-        let columns: Vec<String> = sqlx::query_scalar("SELECT name FROM pragma_table_info(?)")
-            .bind(&table)
-            .fetch_all(&mut view)
-            .await?;
-        let quoted: Vec<String> = columns.iter().map(|column| format!("quote(\"{column}\")")).collect();
-        let select = format!(
-            "SELECT {} AS row FROM \"{table}\" ORDER BY 1",
-            quoted.join(" || ' | ' || ")
-        );
-        let _ = writeln!(text, "## {table} ({})", columns.join(", "));
-        for row in sqlx::query(sqlx::AssertSqlSafe(select)).fetch_all(&mut view).await? {
-            let _ = writeln!(text, "{}", row.try_get::<String, _>("row")?);
+    for table in tables(&mut view).await? {
+        let _ = writeln!(text, "## {} ({})", table.name, table.columns.join(", "));
+        let mut rows = table.rows(&mut view);
+        while let Some(row) = rows.try_next().await? {
+            let _ = writeln!(text, "{row}");
         }
     }
     view.close().await?;

@@ -2,6 +2,7 @@
 
 mod log;
 mod parts;
+mod rebuilt;
 
 pub use parts::binary;
 
@@ -229,10 +230,19 @@ impl Platform {
 
     /// `cooper`, as somebody who has a home of their own.
     pub fn cooper(&self, name: &str) -> anyhow::Result<Command> {
+        self.command(name, false)
+    }
+
+    /// `cooper`, as an administrator of the platform.
+    pub fn administrators_cooper(&self, name: &str) -> anyhow::Result<Command> {
+        self.command(name, true)
+    }
+
+    fn command(&self, name: &str, is_administrator: bool) -> anyhow::Result<Command> {
         let mut command = Command::new(binary("cooper")?);
         command
             .env("COOPERAGE_SERVER", format!("http://{}", self.address()))
-            .env("COOPERAGE_TOKEN", self.token(name, false)?)
+            .env("COOPERAGE_TOKEN", self.token(name, is_administrator)?)
             .env("XDG_CONFIG_HOME", self.folder.path().join(name))
             .current_dir(self.folder.path());
         Ok(command)
@@ -284,6 +294,19 @@ impl Platform {
         }
     }
 
+    /// An administrator of each process that runs.
+    fn processes(&self) -> anyhow::Result<Vec<User>> {
+        let addresses = match &self.parts {
+            Parts::One(child) => child.iter().map(|_| self.address()).collect(),
+            Parts::Many(many) => {
+                let running = many.services.values().filter(|(_, child)| child.is_some());
+                running.map(|(port, _)| port.address().to_string()).collect::<Vec<_>>()
+            }
+        };
+        let token = self.token("operator", true)?;
+        addresses.iter().map(|address| User::new(address, &token)).collect()
+    }
+
     /// The process of `cooper up`, or of one service.
     pub fn child(&self, service: &str) -> Option<&Child> {
         match &self.parts {
@@ -326,16 +349,27 @@ impl Platform {
     }
 }
 
-/// What it built is not left in the engine of the machine.
+/// Every story ends with each view being what the log says, and leaves nothing in the engine of the machine.
 impl Drop for Platform {
     fn drop(&mut self) {
         let host = self.registry_host();
-        let forgetting = std::thread::spawn(move || {
+        let processes = if std::thread::panicking() {
+            Ok(vec![])
+        } else {
+            self.processes()
+        };
+        let ending = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(crate::engine::forget(&host))
+            runtime.block_on(async {
+                let differing = rebuilt::differing(processes?).await;
+                crate::engine::forget(&host).await?;
+                anyhow::Ok(differing)
+            })
         });
-        if let Ok(Err(error)) = forgetting.join() {
-            eprintln!("the engine was not cleaned: {error:#}");
+        match ending.join() {
+            Ok(Ok(differing)) => assert!(differing.is_empty(), "rebuilt views are not the same: {differing:?}"),
+            Ok(Err(error)) => eprintln!("the engine was not cleaned: {error:#}"),
+            Err(_) => eprintln!("the end of a platform panicked"),
         }
     }
 }

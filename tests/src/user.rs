@@ -2,6 +2,7 @@
 
 use futures::StreamExt as _;
 use proto::{
+    admin::v1::admin_service_client::AdminServiceClient,
     builder::v1::{
         Build, CancelBuildRequest, GetBuildRequest, ListBuildsRequest, StartBuildRequest, StreamLogRequest,
         WatchBuildRequest, build_service_client::BuildServiceClient,
@@ -129,6 +130,10 @@ impl User {
     /// For calls of any name.
     pub fn any(&self) -> tonic::client::Grpc<Port> {
         tonic::client::Grpc::new(self.port())
+    }
+
+    pub fn admin(&self) -> AdminServiceClient<Port> {
+        AdminServiceClient::new(self.port())
     }
 
     pub fn workspaces(&self) -> WorkspaceServiceClient<Port> {

@@ -27,4 +27,6 @@ pub use memory::MemoryLog;
 pub use nats::{ACCOUNTS, Account, Nats, NatsConfig, REFUSALS, server_accounts, server_config};
 pub use planes::{Blobs, Feed, FeedEvent, Output, OutputChunk, OutputEnd, Presence, Sign, Stored};
 pub use record::record;
-pub use view::{Behind, Projection, Values, View, ViewError, ViewState, Views, insert};
+pub use view::{
+    Behind, Differing, Projection, RebuildError, Rebuilt, Values, View, ViewError, ViewState, Views, dump, insert,
+};

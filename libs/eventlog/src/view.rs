@@ -3,23 +3,30 @@
 //! The checkpoint moves in the transaction that writes the rows, so every entry is applied exactly once. A view's
 //! rows are a function of the log alone: no clock, no arrival order.
 
+pub mod dump;
 mod file;
 mod insert;
+mod rebuild;
 mod run;
+#[cfg(test)]
+mod tests;
 mod write;
 
 pub(crate) use file::read_stream;
 pub use insert::{Values, insert};
+pub use rebuild::{Differing, RebuildError, Rebuilt};
 
 use crate::{Entry, LogError, Position, StreamId};
 use async_trait::async_trait;
+use rebuild::Seed;
 use sqlx::{SqliteConnection, SqlitePool};
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Mutex as AsyncMutex, Semaphore, mpsc, watch};
+use write::TakeOver;
 
 /// Calls that wait for a view at the same time. Behind one that does not get on, more would only pile up.
 const WAITING_MAX: usize = 256;
@@ -101,6 +108,7 @@ pub struct View {
     bells: Bells,
     /// For those who wait among many.
     places: Arc<Semaphore>,
+    seed: Arc<Seed>,
 }
 
 /// Who wants to know of entries of some categories.
@@ -246,11 +254,12 @@ pub struct Views {
 
 /// A view that is being written.
 struct Opened {
-    projection: Box<dyn Projection>,
+    projection: Arc<dyn Projection>,
     file: PathBuf,
     rows: SqlitePool,
     state: watch::Sender<ViewState>,
     bells: Bells,
+    orders: mpsc::Receiver<TakeOver>,
 }
 
 impl Views {
@@ -267,6 +276,14 @@ impl Views {
         let file = self.folder.join(format!("{}.db", projection.name()));
         let rows = file::readers(&file);
         let (state, bells) = (watch::Sender::default(), Bells::default());
+        let (writer, orders) = mpsc::channel(1);
+        let projection: Arc<dyn Projection> = Arc::new(projection);
+        let seed = Seed {
+            projection: projection.clone(),
+            file: file.clone(),
+            writer,
+            one: AsyncMutex::default(),
+        };
         let view = View {
             name: projection.name(),
             rows: rows.clone(),
@@ -274,111 +291,16 @@ impl Views {
             head: self.head.subscribe(),
             bells: bells.clone(),
             places: Arc::new(Semaphore::new(WAITING_MAX)),
+            seed: Arc::new(seed),
         };
         self.opened.lock().unwrap_or_else(PoisonError::into_inner).push(Opened {
-            projection: Box::new(projection),
+            projection,
             file,
             rows,
             state,
             bells,
+            orders,
         });
         view
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{Append, Envelope, EventLog as _, MemoryLog};
-    use futures::{FutureExt as _, future::join_all};
-    use tokio_util::sync::CancellationToken;
-
-    /// Whatever comes, it does this.
-    struct Stating(&'static str);
-
-    #[async_trait]
-    impl Projection for Stating {
-        fn name(&self) -> &'static str {
-            "stating"
-        }
-
-        fn schema(&self) -> &'static str {
-            ""
-        }
-
-        fn reads(&self) -> &'static [&'static str] {
-            &["thing"]
-        }
-
-        async fn apply(&self, view: &mut SqliteConnection, _: &[crate::Entry]) -> Result<(), ViewError> {
-            sqlx::query(self.0).execute(view).await?;
-            Ok(())
-        }
-    }
-
-    #[tokio::test]
-    async fn some_hundreds_wait_and_the_next_is_sent_away_at_once() {
-        let views = Views::new(Path::new("/nonexistent"));
-        let view = views.open(Stating(""));
-        let (one, long) = (Position(1), Duration::from_hours(1));
-        let mut waiting = Box::pin(join_all((0..WAITING_MAX).map(|_| view.reach_among_many(one, long))));
-        assert!(waiting.as_mut().now_or_never().is_none());
-        let refused = view.reach_among_many(one, long).await.unwrap_err();
-        assert_eq!(refused.to_string(), "256 calls wait for the view already, try again");
-        assert!(view.reach_among_many(Position(0), long).await.is_ok());
-        assert!(view.reach(one, long).now_or_never().is_none(), "our own work waits");
-
-        drop(waiting);
-        assert!(view.reach_among_many(one, long).now_or_never().is_none());
-    }
-
-    fn append(key: u32) -> Append {
-        Append {
-            stream: StreamId::new("thing", key),
-            expected: Position(0),
-            bytes: prost::Message::encode_to_vec(&Envelope::default()).into(),
-        }
-    }
-
-    #[tokio::test]
-    async fn who_follows_one_thing_is_not_woken_by_another() {
-        let log = Arc::new(MemoryLog::default());
-        let folder = tempfile::tempdir().unwrap();
-        let views = Views::new(folder.path());
-        let view = views.open(Stating("SELECT 1"));
-        let [any, one, other] = [None, Some("1"), Some("2")]
-            .map(|key| key.map_or_else(|| view.applied(&["thing"]), |key| view.applied_to(&["thing"], key)));
-        let elsewhere = view.applied_to(&["place"], "1");
-        let story = async {
-            let written = log.append(vec![append(1)]).await.unwrap();
-            view.reach(written, Duration::from_secs(20)).await.unwrap();
-            let mut one = one.clone();
-            one.changed().await.unwrap();
-        };
-        tokio::select! {
-            ended = views.run(Arc::new(log.clone()), watch::Sender::default(), CancellationToken::new()) => panic!("{ended:?}"),
-            () = story => (),
-        }
-        let woken = [&any, &one, &other, &elsewhere].map(|bell| bell.has_changed().unwrap());
-        assert_eq!(woken, [true, true, false, false]);
-    }
-
-    #[tokio::test]
-    async fn what_broke_a_view_is_for_those_who_operate_it() {
-        let log = Arc::new(MemoryLog::default());
-        let written = log.append(vec![append(1)]).await.unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let views = Views::new(folder.path());
-        let view = views.open(Stating("INSERT INTO nowhere VALUES (1)"));
-        let reached = tokio::select! {
-            ended = views.run(Arc::new(log), watch::Sender::default(), CancellationToken::new()) => panic!("{ended:?}"),
-            reached = view.reach(written, Duration::from_secs(20)) => reached,
-        };
-        assert_eq!(
-            reached.unwrap_err().to_string(),
-            "the view stopped at 0: the view's file can't be written"
-        );
-        let why = view.state().why.unwrap();
-        assert!(why.contains("no such table: nowhere"), "{why}");
     }
 }

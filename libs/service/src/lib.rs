@@ -1,5 +1,6 @@
 //! What every service shares: settings, the life of a process, the one port, who calls, and what went wrong.
 
+mod admin;
 pub mod auth;
 mod call;
 mod config;

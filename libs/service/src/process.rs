@@ -1,11 +1,12 @@
 //! A process: any number of services on one port, from settings to shutdown.
 
-use crate::{Config, auth::Verifier, nats, port, refusals::Refusals, telemetry::Telemetry};
+use crate::{Config, admin::AdminApi, auth::Verifier, nats, port, refusals::Refusals, telemetry::Telemetry};
 use access::{Access, AccessProjection};
 use anyhow::Context as _;
 use eventlog::{Clock, EventLog, Nats, View, Views};
 use futures::future::BoxFuture;
 use ids::Ulid;
+use proto::admin::v1::admin_service_server::AdminServiceServer;
 use std::{collections::HashMap, convert::Infallible, fs, path::Path, sync::Arc, time::Duration};
 use tokio::{
     net::TcpListener,
@@ -103,6 +104,17 @@ impl Process {
     }
 }
 
+impl Process {
+    /// Answers those who operate it.
+    fn administered(mut self, world: World, refusals: Refusals) -> Self {
+        const NAME: &str = AdminServiceServer::<AdminApi>::NAME;
+        self.refusals.insert(NAME, refusals);
+        let (access, views) = (world.access.clone(), self.health.iter().map(|(_, view)| view.clone()));
+        let admin = AdminApi::new(world, views);
+        self.serving(access.view(), AdminServiceServer::new(admin))
+    }
+}
+
 /// The whole of a service binary's `main`.
 pub async fn main(service: Service) -> anyhow::Result<()> {
     let config = Config::load()?;
@@ -153,11 +165,10 @@ pub async fn run(
 
     let mut process = Process::default();
     process.health.push(("access", access.view().clone()));
-    let mut follower = None;
+    let mut first = None;
     for service in services {
         let nats = nats::connect(&config, service.name).await?;
         let log: Arc<dyn EventLog> = Arc::new(nats.log().await?);
-        follower.get_or_insert_with(|| log.clone());
         let world = World {
             log,
             nats,
@@ -175,9 +186,12 @@ pub async fn run(
         for (name, _) in &process.health[others..] {
             process.refusals.insert(name, refusals.clone());
         }
+        first.get_or_insert_with(|| (world.clone(), refusals.clone()));
         process = process.running("record refusals", refusals.write(service.name, world));
     }
-    let follower = follower.context("a process needs a service")?;
+    let (world, refusals) = first.context("a process needs a service")?;
+    let follower = world.log.clone();
+    process = process.administered(world, refusals);
 
     let (caught_up, mut is_caught_up) = watch::channel(false);
     let mut tasks = JoinSet::new();

@@ -277,10 +277,27 @@ pub(crate) enum TokenCommand {
 pub(crate) enum AdminCommand {
     /// Tell whether each service of the server works.
     Status,
+    /// List what each process computed from the log, and how far it is.
+    Views {
+        #[command(subcommand)]
+        command: Option<ViewsCommand>,
+    },
     /// Make what services that run apart need to trust each other: accounts of the NATS server, a key for tokens.
     NatsConfig(NatsConfigArgs),
     /// Let the log and the build output grow to where COOPERAGE_NATS__LOG_BYTES_MAX and ..OUTPUT_BYTES_MAX say.
     NatsLimits,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ViewsCommand {
+    /// List what each process computed from the log, and how far it is.
+    Ls,
+    /// Compute a view anew beside the live one, compare the two, and put the live one right if it differs.
+    Rebuild {
+        /// As `cooper admin views` lists it [default: each of them].
+        #[arg(value_name = "NAME")]
+        name: Option<String>,
+    },
 }
 
 #[derive(Debug, Args)]

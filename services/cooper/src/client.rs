@@ -17,6 +17,7 @@ use crate::{
 };
 use named::Named;
 use proto::{
+    admin::v1::admin_service_client::AdminServiceClient,
     builder::v1::{CancelBuildResponse, StartBuildResponse, build_service_client::BuildServiceClient},
     catalog::v1::{
         AddMemberResponse, CreateImageResponse, CreateWorkspaceResponse, DeleteImageResponse, DescribeImageResponse,
@@ -163,6 +164,7 @@ impl Session {
         registry -> RegistryServiceClient,
         events -> EventServiceClient,
         health -> HealthClient,
+        admin -> AdminServiceClient,
     }
 
     /// For streams and uploads.

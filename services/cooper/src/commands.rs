@@ -20,6 +20,7 @@ mod show;
 mod tiles;
 mod token;
 mod verify;
+mod views;
 mod workspace;
 
 use crate::{

@@ -25,6 +25,8 @@ enum Takes {
     Workspace(Role),
     /// A role in the workspace, whoever calls.
     Membership,
+    /// An administrator of the platform.
+    Administrator,
 }
 
 const READ: Takes = Takes::Image(Right::Read);
@@ -123,6 +125,11 @@ fn expectations() -> BTreeMap<&'static str, (Takes, Value)> {
         ("registry.v1.RegistryService/ResolveReference", (READ, image())),
         ("registry.v1.RegistryService/RetryPush", (OWNER, build())),
         ("notifier.v1.EventService/Subscribe", (READ, image())),
+        ("admin.v1.AdminService/ListViews", (Takes::Administrator, json!({}))),
+        (
+            "admin.v1.AdminService/RebuildView",
+            (Takes::Administrator, json!({ "name": "access" })),
+        ),
     ])
 }
 
@@ -188,6 +195,8 @@ impl Who {
         match takes {
             _ if self == Self::Anonymous => Told::NoToken,
             Takes::Token => Told::Allowed,
+            Takes::Administrator if self == Self::Administrator => Told::Allowed,
+            Takes::Administrator => Told::Refused("ADMIN_ONLY"),
             Takes::Image(_) | Takes::Insight | Takes::Inside if right.is_none() => Told::Absent,
             Takes::Image(needed) if right >= Some(needed) => Told::Allowed,
             Takes::Image(Right::Owner) => Told::Refused("OWNER_ONLY"),
@@ -310,6 +319,7 @@ fn told(outcome: Result<(), Status>) -> (Told, Vec<u8>) {
         (Code::PermissionDenied, "NEEDS_WRITE") => Told::Refused("NEEDS_WRITE"),
         (Code::PermissionDenied, "MEMBERS_ONLY") => Told::Refused("MEMBERS_ONLY"),
         (Code::PermissionDenied, "NEEDS_MANAGE") => Told::Refused("NEEDS_MANAGE"),
+        (Code::PermissionDenied, "ADMIN_ONLY") => Told::Refused("ADMIN_ONLY"),
         (Code::PermissionDenied, other) => panic!("{other}: {status:?}"),
         (Code::Unknown | Code::Unimplemented | Code::Internal | Code::Unavailable, _) => panic!("{status:?}"),
         _ => Told::Allowed,

@@ -1,6 +1,6 @@
 //! A view's SQLite file: its checkpoint, the entries it keeps, and the tables of its projection.
 
-use super::{Opened, ViewError, ViewState, insert};
+use super::{Projection, ViewError, ViewState, dump, insert};
 use crate::{Entry, LogError, Position, StreamId};
 use sha2::{Digest as _, Sha256};
 use sqlx::{
@@ -50,10 +50,10 @@ pub(super) fn readers(file: &Path) -> SqlitePool {
 }
 
 /// Opens the file for writing, and its checkpoint. A file of another schema is dropped: it grows back.
-pub(super) async fn open(view: &Opened) -> Result<(SqliteConnection, Position), ViewError> {
-    let schema = format!("{SCHEMA}{}", view.projection.schema());
-    let generation = generation(&schema, view.projection.keeps());
-    let create = options(&view.file)
+pub(super) async fn open(projection: &dyn Projection, file: &Path) -> Result<(SqliteConnection, Position), ViewError> {
+    let schema = format!("{SCHEMA}{}", projection.schema());
+    let generation = generation(&schema, projection.keeps());
+    let create = options(file)
         .create_if_missing(true)
         .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
         .pragma("cache_size", CACHE);
@@ -61,12 +61,9 @@ pub(super) async fn open(view: &Opened) -> Result<(SqliteConnection, Position), 
     let found: i64 = sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut writer).await?;
     if found != generation {
         if found != 0 {
-            tracing::info!(
-                view = view.projection.name(),
-                "the view has another shape, rebuilding it"
-            );
+            tracing::info!(view = projection.name(), "the view has another shape, rebuilding it");
             writer.close().await?;
-            remove(&view.file)?;
+            remove(file)?;
             writer = SqliteConnection::connect_with(&create).await?;
         }
         let mut transaction = writer.begin().await?;
@@ -76,13 +73,22 @@ pub(super) async fn open(view: &Opened) -> Result<(SqliteConnection, Position), 
             .await?;
         transaction.commit().await?;
     }
-    let position = sqlx::query_scalar("SELECT position FROM checkpoint")
-        .fetch_one(&mut writer)
-        .await?;
-    Ok((writer, Position::from_i64(position)))
+    let position = position(&mut writer).await?;
+    Ok((writer, position))
 }
 
-fn remove(file: &Path) -> Result<(), ViewError> {
+/// Opens the file for reading, apart from the other readers.
+pub(super) async fn read(file: &Path) -> Result<SqliteConnection, ViewError> {
+    Ok(SqliteConnection::connect_with(&options(file).read_only(true)).await?)
+}
+
+/// How far its rows are.
+pub(super) async fn position(view: &mut SqliteConnection) -> Result<Position, ViewError> {
+    let position = sqlx::query_scalar("SELECT position FROM checkpoint").fetch_one(view);
+    Ok(Position::from_i64(position.await?))
+}
+
+pub(super) fn remove(file: &Path) -> Result<(), ViewError> {
     for suffix in ["", "-wal", "-shm"] {
         let mut path = file.as_os_str().to_owned();
         path.push(suffix);
@@ -106,26 +112,63 @@ fn generation(schema: &str, keeps: &[&str]) -> i64 {
 }
 
 /// Applies a batch and moves the checkpoint, or does neither.
-pub(super) async fn apply(view: &Opened, writer: &mut SqliteConnection, batch: &[Entry]) -> Result<(), ViewError> {
+pub(super) async fn apply(
+    projection: &dyn Projection,
+    writer: &mut SqliteConnection,
+    batch: &[Entry],
+) -> Result<(), ViewError> {
     let Some(last) = batch.last() else { return Ok(()) };
-    // Not as sqlx's transaction: where SQLite rolls back by itself, as a commit does on a full disk, that one stays
-    // open in its books, and all that follows are savepoints that nobody ever commits.
-    sqlx::query("BEGIN").execute(&mut *writer).await?;
-    let applied = write(view, writer, batch, last.position).await;
-    if applied.is_err() {
+    begin(writer).await?;
+    let applied = write(projection, writer, batch, last.position).await;
+    or_roll_back(writer, applied).await
+}
+
+/// Not as sqlx's transaction: where SQLite rolls back by itself, as a commit does on a full disk, that one stays open in
+/// its books, and all that follows are savepoints that nobody ever commits.
+async fn begin(writer: &mut SqliteConnection) -> Result<(), ViewError> {
+    sqlx::query("BEGIN").execute(writer).await?;
+    Ok(())
+}
+
+async fn or_roll_back(writer: &mut SqliteConnection, outcome: Result<(), ViewError>) -> Result<(), ViewError> {
+    if outcome.is_err() {
         // It may be rolled back by now.
-        let _ = sqlx::query("ROLLBACK").execute(&mut *writer).await;
+        let _ = sqlx::query("ROLLBACK").execute(writer).await;
     }
-    applied
+    outcome
+}
+
+/// Has the rows of another file of the same shape, checkpoint and all, or those of before.
+pub(super) async fn replace(writer: &mut SqliteConnection, other: &Path) -> Result<(), ViewError> {
+    let other = other.to_string_lossy();
+    sqlx::query("ATTACH ? AS rebuilt")
+        .bind(other.as_ref())
+        .execute(&mut *writer)
+        .await?;
+    begin(writer).await?;
+    let copied = copy(writer).await;
+    let copied = or_roll_back(writer, copied).await;
+    sqlx::query("DETACH rebuilt").execute(writer).await?;
+    copied
+}
+
+async fn copy(writer: &mut SqliteConnection) -> Result<(), ViewError> {
+    for table in dump::tables(writer).await? {
+        let name = table.name;
+        let copy = format!("DELETE FROM main.{name:?}; INSERT INTO main.{name:?} SELECT * FROM rebuilt.{name:?}");
+        sqlx::raw_sql(AssertSqlSafe(copy)).execute(&mut *writer).await?;
+    }
+    sqlx::query("COMMIT").execute(writer).await?;
+    Ok(())
 }
 
 async fn write(
-    view: &Opened,
+    projection: &dyn Projection,
     writer: &mut SqliteConnection,
     batch: &[Entry],
     position: Position,
 ) -> Result<(), ViewError> {
-    let keeps = view.projection.keeps();
+    let keeps = projection.keeps();
     let kept: Vec<&Entry> = batch
         .iter()
         .filter(|entry| keeps.contains(&entry.stream.category.as_str()))
@@ -136,7 +179,7 @@ async fn write(
             .push_bind(&entry.bytes[..]);
     })
     .await?;
-    view.projection.apply(writer, batch).await?;
+    projection.apply(writer, batch).await?;
     move_checkpoint("UPDATE checkpoint SET position = ?; COMMIT", writer, position).await
 }
 

@@ -55,7 +55,7 @@ impl Views {
         let ending = CancellationToken::new();
         for view in opened {
             let name = view.projection.name();
-            let (writer, position) = file::open(&view)
+            let (writer, position) = file::open(&*view.projection, &view.file)
                 .await
                 .with_context(|| format!("the view {name} can't be opened"))?;
             ensure_whole(head, name, position)?;

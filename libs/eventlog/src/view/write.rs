@@ -2,6 +2,7 @@
 
 use super::{
     Opened, ViewError, ViewState, file,
+    rebuild::{self, Beside},
     run::{BATCH, Batch},
 };
 use crate::{Entry, EventLog, LogError, Position};
@@ -12,7 +13,11 @@ use std::{
     sync::{Arc, PoisonError},
     time::Duration,
 };
-use tokio::{sync::mpsc, task::coop::unconstrained, time::sleep};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::coop::unconstrained,
+    time::sleep,
+};
 use tokio_util::sync::CancellationToken;
 
 const RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -25,6 +30,20 @@ pub(super) struct Writing {
     position: Position,
     /// Where the checkpoint is.
     saved: Position,
+}
+
+/// A view that was grown beside the live one shall take its place.
+pub(super) struct TakeOver {
+    pub(super) beside: Beside,
+    pub(super) rebuilt: SqliteConnection,
+    /// Where the rebuilt one is.
+    pub(super) position: Position,
+    pub(super) done: oneshot::Sender<Result<(), ViewError>>,
+}
+
+enum Work {
+    Batch(Batch),
+    TakeOver(TakeOver),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,13 +74,23 @@ impl Writing {
     ) {
         let settling = file::settle(self.view.file.clone(), self.view.state.subscribe(), ending.clone());
         let writing = async {
-            while let Some(Some(batch)) = ending.run_until_cancelled(batches.recv()).await {
+            let mut given = self.position;
+            while let Some(Some(work)) = ending.run_until_cancelled(self.next(&mut batches)).await {
+                let batch = match work {
+                    Work::Batch(batch) => batch,
+                    Work::TakeOver(order) => {
+                        ending.run_until_cancelled(self.take_over(&*log, order, given)).await;
+                        continue;
+                    }
+                };
+                given = batch.last().map_or(given, |entry| entry.position);
                 let fresh = batch.partition_point(|entry| entry.position <= self.position);
                 if self.is_halted() || self.apply(&batch[fresh..]).await != Applied::Troubled {
                     continue;
                 }
-                let given = batch.last().map(|entry| entry.position).unwrap_or_default();
-                ending.run_until_cancelled(self.heal(&*log, &mut batches, given)).await;
+                if let Some(healed) = ending.run_until_cancelled(self.heal(&*log, &mut batches, given)).await {
+                    given = healed;
+                }
             }
         };
         tokio::join!(writing, settling);
@@ -71,13 +100,44 @@ impl Writing {
         self.view.rows.close().await;
     }
 
+    async fn next(&mut self, batches: &mut mpsc::Receiver<Batch>) -> Option<Work> {
+        tokio::select! {
+            batch = batches.recv() => batch.map(Work::Batch),
+            Some(order) = self.view.orders.recv() => Some(Work::TakeOver(order)),
+        }
+    }
+
+    async fn take_over(&mut self, log: &dyn EventLog, order: TakeOver, given: Position) {
+        let TakeOver {
+            beside,
+            mut rebuilt,
+            position,
+            done,
+        } = order;
+        let (projection, reached) = (self.view.projection.clone(), given.max(self.position));
+        let taken = async {
+            // No reader may see less than before.
+            rebuild::fill(log, &*projection, &mut rebuilt, position..=reached, &|_| ()).await?;
+            rebuilt.close().await?;
+            file::replace(&mut self.writer, beside.path()).await
+        };
+        let taken = taken.await;
+        if taken.is_ok() {
+            self.saved = reached;
+            self.moved(reached, true);
+            self.ring(&[]);
+        }
+        // Who asked may be gone.
+        let _ = done.send(taken);
+    }
+
     fn is_halted(&self) -> bool {
         self.view.state.borrow().halted.is_some()
     }
 
     /// Tries until the view has all that it was given. What arrives meanwhile is let go, because the other views
-    /// would wait for this one, and read from the log again.
-    async fn heal(&mut self, log: &dyn EventLog, batches: &mut mpsc::Receiver<Batch>, mut given: Position) {
+    /// would wait for this one, and read from the log again. Answers how far that was.
+    async fn heal(&mut self, log: &dyn EventLog, batches: &mut mpsc::Receiver<Batch>, mut given: Position) -> Position {
         while self.position < given && !self.is_halted() {
             let pause = sleep(RETRY_DELAY);
             tokio::pin!(pause);
@@ -86,7 +146,7 @@ impl Writing {
                     () = &mut pause => break,
                     batch = batches.recv() => match batch {
                         Some(batch) => given = batch.last().map_or(given, |entry| entry.position),
-                        None => return,
+                        None => return given,
                     },
                 }
             }
@@ -97,6 +157,7 @@ impl Writing {
                 );
             }
         }
+        given
     }
 
     async fn catch_up(&mut self, log: &dyn EventLog, given: Position) -> Result<(), LogError> {
@@ -126,7 +187,7 @@ impl Writing {
             self.moved(last.position, false);
             return Applied::All;
         }
-        match file::apply(&self.view, &mut self.writer, batch).await {
+        match file::apply(&**projection, &mut self.writer, batch).await {
             Ok(()) => {
                 self.saved = last.position;
                 self.moved(last.position, changes);

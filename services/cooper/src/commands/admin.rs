@@ -1,6 +1,6 @@
 //! `cooper admin`: for those who operate the platform.
 
-use super::nats_config;
+use super::{nats_config, views};
 use crate::{
     cli::AdminCommand,
     client::{Session, Shell},
@@ -27,6 +27,7 @@ const SERVICES: [&str; 8] = [
 pub(crate) async fn run(shell: &Shell, command: &AdminCommand) -> Result<(), Failure> {
     match command {
         AdminCommand::Status => status(shell).await,
+        AdminCommand::Views { command } => Box::pin(views::run(shell, command.as_ref())).await,
         AdminCommand::NatsConfig(args) => nats_config::run(shell, args),
         AdminCommand::NatsLimits => nats_limits(shell).await,
     }
@@ -84,18 +85,28 @@ async fn status(shell: &Shell) -> Result<(), Failure> {
 }
 
 async fn health(session: &Session, service: &'static str) -> Result<(Tone, &'static str), Failure> {
-    let mut asked = Request::new(HealthCheckRequest {
+    let asked = HealthCheckRequest {
         service: service.to_owned(),
-    });
-    // Each process knows its own services, and a gateway sees no bodies.
-    let whose = MetadataValue::from_static(service);
-    asked.metadata_mut().insert("cooperage-service", whose);
+    };
     // Not repeated: what is away at the moment is what is asked for.
-    match session.health().check(asked).await.map_err(Failure::from) {
+    match session
+        .health()
+        .check(of_service(service, asked))
+        .await
+        .map_err(Failure::from)
+    {
         Ok(answer) if answer.get_ref().status() == ServingStatus::Serving => Ok((Tone::Good, "works")),
         Ok(_) => Ok((Tone::Bad, "does not answer")),
         Err(failure) if failure.exit() == Exit::NotFound => Ok((Tone::Bad, "is not there")),
         Err(failure) if failure.exit() == Exit::Unavailable => Ok((Tone::Bad, "is not reachable")),
         Err(failure) => Err(failure),
     }
+}
+
+/// Each process knows its own services, and a gateway sees no bodies.
+pub(super) fn of_service<T>(service: &'static str, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    let whose = MetadataValue::from_static(service);
+    request.metadata_mut().insert("cooperage-service", whose);
+    request
 }

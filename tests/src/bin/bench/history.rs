@@ -163,9 +163,11 @@ async fn ask_as_of(client: &mut Client, image: String, entries: usize) -> anyhow
     let took = began.elapsed();
     // Half of the images were not there yet.
     ensure!(
-        answer.as_ref().is_ok_and(|answer| answer.get_ref().image.is_some())
-            || answer.is_err_and(|status| status.code() == tonic::Code::NotFound),
-        "an earlier image is not answered"
+        match &answer {
+            Ok(answer) => answer.get_ref().image.is_some(),
+            Err(status) => status.code() == tonic::Code::NotFound,
+        },
+        "an earlier image is not answered: {answer:?}"
     );
     Ok(took)
 }

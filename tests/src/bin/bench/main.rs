@@ -13,6 +13,7 @@ mod log;
 mod platform;
 mod raw;
 mod report;
+mod revoke;
 mod save;
 mod start;
 mod story;
@@ -49,7 +50,7 @@ struct Row {
     measure: Measure,
 }
 
-const ROWS: [Row; 13] = [
+const ROWS: [Row; 14] = [
     Row {
         name: "click",
         measure: |bench| Box::pin(click::unchanged(bench)),
@@ -77,6 +78,10 @@ const ROWS: [Row; 13] = [
     Row {
         name: "list",
         measure: |bench| Box::pin(list::visible(bench)),
+    },
+    Row {
+        name: "revoke",
+        measure: |bench| Box::pin(revoke::revoked(bench)),
     },
     Row {
         name: "history",

@@ -5,10 +5,12 @@ use eventlog::Clock;
 use proto::{
     builder::v1::build_service_client::BuildServiceClient,
     catalog::v1::{
-        CreateImageRequest, CreateWorkspaceRequest, ListImagesRequest, history_service_client::HistoryServiceClient,
-        image_service_client::ImageServiceClient, workspace_service_client::WorkspaceServiceClient,
+        CreateImageRequest, CreateWorkspaceRequest, ListImagesRequest, access_service_client::AccessServiceClient,
+        history_service_client::HistoryServiceClient, image_service_client::ImageServiceClient,
+        workspace_service_client::WorkspaceServiceClient,
     },
     editor::v1::editor_service_client::EditorServiceClient,
+    registry::v1::registry_service_client::RegistryServiceClient,
 };
 use service::auth::LocalKey;
 use std::{
@@ -81,6 +83,8 @@ pub(crate) struct Client {
     pub(crate) editor: EditorServiceClient<Link>,
     pub(crate) builds: BuildServiceClient<Link>,
     pub(crate) history: HistoryServiceClient<Link>,
+    pub(crate) access: AccessServiceClient<Link>,
+    pub(crate) registry: RegistryServiceClient<Link>,
 }
 
 impl Client {
@@ -192,8 +196,12 @@ impl Platform {
 
     /// The token of somebody who sees everything.
     pub(crate) fn administrator(&self) -> anyhow::Result<String> {
+        self.token("root", true)
+    }
+
+    pub(crate) fn token(&self, user: &str, is_administrator: bool) -> anyhow::Result<String> {
         let key = LocalKey::open(&self.data)?;
-        key.sign("root", true, Duration::from_hours(1), &Clock::system())
+        key.sign(user, is_administrator, Duration::from_hours(1), &Clock::system())
     }
 
     pub(crate) async fn client_with(&self, token: &str) -> anyhow::Result<Client> {
@@ -208,7 +216,9 @@ impl Platform {
             images: ImageServiceClient::new(link.clone()).max_decoding_message_size(LARGEST_ANSWER),
             editor: EditorServiceClient::new(link.clone()),
             builds: BuildServiceClient::new(link.clone()),
-            history: HistoryServiceClient::new(link),
+            history: HistoryServiceClient::new(link.clone()),
+            access: AccessServiceClient::new(link.clone()),
+            registry: RegistryServiceClient::new(link),
         })
     }
 
