@@ -8,10 +8,11 @@ use std::{collections::BTreeSet, path::Path, process::Command};
 
 const SERVICES: [&str; 5] = ["builder", "catalog", "editor", "notifier", "registry-pusher"];
 /// What each crate may build on, of ours. The command and the tests may use everything.
-const LIBS: [(&str, &[&str]); 9] = [
+const LIBS: [(&str, &[&str]); 10] = [
     ("ids", &[]),
     ("aggregate", &[]),
     ("context", &[]),
+    ("dockerfile", &[]),
     ("transparency", &[]),
     ("proto", &["aggregate", "ids"]),
     ("eventlog", &["aggregate"]),
@@ -23,6 +24,7 @@ const LIBS: [(&str, &[&str]); 9] = [
             "access",
             "aggregate",
             "context",
+            "dockerfile",
             "eventlog",
             "ids",
             "proto",
