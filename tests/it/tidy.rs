@@ -8,11 +8,12 @@ use std::{collections::BTreeSet, path::Path, process::Command};
 
 const SERVICES: [&str; 5] = ["builder", "catalog", "editor", "notifier", "registry-pusher"];
 /// What each crate may build on, of ours. The command and the tests may use everything.
-const LIBS: [(&str, &[&str]); 10] = [
+const LIBS: [(&str, &[&str]); 11] = [
     ("ids", &[]),
     ("aggregate", &[]),
     ("context", &[]),
     ("dockerfile", &[]),
+    ("git", &["context"]),
     ("transparency", &[]),
     ("proto", &["aggregate", "ids"]),
     ("eventlog", &["aggregate"]),
@@ -26,6 +27,7 @@ const LIBS: [(&str, &[&str]); 10] = [
             "context",
             "dockerfile",
             "eventlog",
+            "git",
             "ids",
             "proto",
             "service",
@@ -140,7 +142,7 @@ const ADAPTERS: [(&str, &[&str]); 4] = [
             "services/cooper/",
         ],
     ),
-    ("git2", &["services/builder/src/git"]),
+    ("git2", &["libs/git/"]),
     ("oci_client", &["services/registry-pusher/src/registry"]),
 ];
 

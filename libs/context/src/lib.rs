@@ -1,13 +1,11 @@
 //! Build contexts as tar archives: made from a directory, checked when uploaded, assembled for the engine.
 //! Every archive that leaves this module is canonical: one reader and one writer decide what an archive
 //! says, so the engine never gets to read bytes that were checked by somebody else's understanding of them.
-//! Also where a context lies in a git repository, as an address.
 
 mod archive;
 mod assemble;
 mod canonical;
 mod directory;
-pub mod git;
 mod ignore;
 mod path;
 mod reader;

@@ -6,7 +6,6 @@
 mod api;
 pub mod docker;
 mod domain;
-pub mod git;
 mod policy;
 pub mod progress;
 mod run;

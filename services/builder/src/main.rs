@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
-    if let Some(code) = builder::git::child_main() {
+    if let Some(code) = git::child_main() {
         return Ok(code);
     }
     service::main(builder::SERVICE).await?;

@@ -23,7 +23,7 @@ use std::process::ExitCode;
 
 /// The whole command, from the words that were typed to the exit code.
 pub fn main() -> ExitCode {
-    if let Some(code) = builder::git::child_main() {
+    if let Some(code) = git::child_main() {
         return code;
     }
     let Cli { global, command } = match Cli::try_parse() {

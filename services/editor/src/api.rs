@@ -4,10 +4,11 @@ use crate::{
     domain::{Command, Refused, Spec},
     upload, view,
 };
-use ::context::{Limits, git::normalize};
+use ::context::Limits;
 use access::Right;
 use aggregate::Aggregate as _;
 use eventlog::{Done, ExecuteError, Outcome, View, Writer};
+use git::normalize;
 use ids::ImageId;
 use proto::editor::v1::{
     BuildSpec, ContextKind, GetSpecRequest, GetSpecResponse, GitSource, ListRevisionsRequest, ListRevisionsResponse,

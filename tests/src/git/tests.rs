@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, env, os::unix::fs::symlink, time::Instant};
 
-use builder::git::{GitContext, GitLimits, GitRefused, GitRequest, fetch, normalize};
+use git::{GitContext, GitLimits, GitRefused, GitRequest, fetch, normalize};
 use tokio::io::AsyncReadExt;
 
 use super::*;
@@ -167,7 +167,7 @@ async fn what_is_not_there_is_named() {
 async fn a_host_that_misbehaves_is_told_apart() {
     let fetch = Fetch::new();
     fetch.git.commit(&[("Dockerfile", "FROM scratch")]);
-    let refused = async |address: &str| builder::git::fetch(fetch.request(address)).await.err().unwrap();
+    let refused = async |address: &str| git::fetch(fetch.request(address)).await.err().unwrap();
 
     let page = refused(&fetch.git.page_url()).await;
     assert_eq!(page.reason(), "GIT_NOT_FOUND");
@@ -196,7 +196,7 @@ async fn a_host_that_takes_its_time_is_left_at_the_deadline() {
         let mut request = fetch.request(&address);
         request.limits.deadline = Duration::from_secs(1);
         let began = Instant::now();
-        let refused = builder::git::fetch(request).await.err().unwrap();
+        let refused = git::fetch(request).await.err().unwrap();
         assert_eq!(
             refused.to_string(),
             "the git host 127.0.0.1 did not send the repository within 1 seconds; try again"
@@ -211,14 +211,14 @@ async fn only_https_and_public_addresses_unless_configured() {
     let fetch = Fetch::new();
     let mut request = fetch.request(&fetch.git.url());
     request.allow_http = false;
-    let refused = builder::git::fetch(request).await.err().unwrap();
+    let refused = git::fetch(request).await.err().unwrap();
     assert_eq!(
         refused.to_string(),
         "'http' is not allowed for repositories; write an https address"
     );
     let mut request = fetch.request(&fetch.git.url());
     request.allow_private = false;
-    let refused = builder::git::fetch(request).await.err().unwrap();
+    let refused = git::fetch(request).await.err().unwrap();
     assert_eq!(
         refused.to_string(),
         "the git host 127.0.0.1 has no public address; name one that is reachable from everywhere"
@@ -236,14 +236,14 @@ async fn what_is_too_large_stops_at_the_limit() {
     fetch.git.commit(&[("Dockerfile", "FROM scratch"), ("noise", &noise)]);
     let mut request = fetch.request(&fetch.git.url());
     request.limits.repository_bytes = 100_000;
-    let refused = builder::git::fetch(request).await.err().unwrap();
+    let refused = git::fetch(request).await.err().unwrap();
     assert_eq!(
         refused.to_string(),
         "the repository is larger than 100000 bytes, and the download was stopped there; use a smaller one"
     );
     let mut request = fetch.request(&fetch.git.url());
     request.limits.context.bytes = 1000;
-    let refused = builder::git::fetch(request).await.err().unwrap();
+    let refused = git::fetch(request).await.err().unwrap();
     assert_eq!(
         refused.to_string(),
         "the context has more than 1000 bytes; name what the build does not need in .dockerignore"

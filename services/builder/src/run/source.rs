@@ -1,10 +1,10 @@
 //! Where the context of a build comes from: the editor's Dockerfile with its files, or a git repository.
 
-use crate::git::{self, GitLimits, GitRefused, GitRequest};
 use bytes::Bytes;
 use context::Limits;
 use eventlog::LogError;
 use futures::{StreamExt as _, stream::BoxStream};
+use git::{GitLimits, GitRefused, GitRequest};
 use proto::editor::v1::{BuildSpec, ContextKind};
 use service::World;
 use std::{io, path::Path};

@@ -7,9 +7,7 @@ use git2::{
 };
 use url::Url;
 
-use context::git::MalformedSource;
-
-use super::{GitRefused, Job, address};
+use super::{GitRefused, Job, MalformedSource, address};
 
 /// Where the wanted branch or tag is kept.
 const FETCHED: &str = "refs/cooperage/fetched";

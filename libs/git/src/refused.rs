@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use context::{ContextRefused, git::MalformedSource};
+use crate::MalformedSource;
+use context::ContextRefused;
 
 #[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
 pub enum GitRefused {

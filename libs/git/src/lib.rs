@@ -9,6 +9,7 @@ mod child;
 mod parent;
 mod refused;
 mod remote;
+mod source;
 mod tree;
 
 use std::{path::PathBuf, time::Duration};
@@ -19,9 +20,9 @@ use tokio::io::AsyncRead;
 pub use child::child_main;
 use context::Limits;
 
-pub use context::git::{GitSource, normalize};
 pub use parent::fetch;
 pub use refused::GitRefused;
+pub use source::{GitSource, MalformedSource, normalize};
 
 #[derive(Debug, Clone)]
 pub struct GitRequest {
