@@ -4,7 +4,7 @@ use crate::{
     Bench,
     build::{Context, Image},
     docker::Docker,
-    figures::{Line, Ratio, Samples},
+    figures::{Line, Ratio, Samples, float, rounded},
     platform::Platform,
 };
 use rand::RngCore as _;
@@ -20,6 +20,7 @@ const DOCKERFILE: &str = "FROM scratch\nCOPY small /small\nCOPY large /large\nEN
 const SMALL: usize = 4 << 10;
 const UNCHANGED: usize = 1 << 20;
 const CHANGED: usize = 100 << 20;
+const UPLOADED: usize = 1 << 30;
 const NAME: &str = "bench/tool";
 
 struct Place {
@@ -148,6 +149,31 @@ fn line(what: &str, goal: f64, ours: &Samples, theirs: &Samples) -> Line {
         samples: ours.count(),
         details: json!({ "click_ms": ours.details(), "docker_ms": theirs.details() }),
     }
+}
+
+pub(crate) async fn upload(bench: &Bench) -> anyhow::Result<Vec<Line>> {
+    let folder = tempfile::Builder::new().prefix("cooperage-bench-").tempdir()?;
+    let context = Context {
+        folder: folder.path().to_owned(),
+        files: vec!["large"],
+        dockerfile: DOCKERFILE.to_owned(),
+    };
+    fill(&context.folder.join("large"), UPLOADED)?;
+    let platform = Platform::start(&bench.programs, &folder.path().join("data")).await?;
+    let mut image = Image::create(&platform, NAME).await?;
+    let began = Instant::now();
+    let grown = platform.grown(image.upload(&context)).await?;
+    let took = began.elapsed().as_secs_f64();
+    platform.stop()?;
+    let mib = float(grown / 1024) / 1024.0;
+    Ok(vec![Line {
+        what: "context upload of 1 GiB: peak extra memory of the process".to_owned(),
+        goal: "<= 64 MB".to_owned(),
+        figure: format!("{mib:.0} MiB ({:.0} MiB/s)", 1024.0 / took),
+        passed: grown <= 64_000_000,
+        samples: 1,
+        details: json!({ "grown_mib": rounded(mib), "seconds": rounded(took) }),
+    }])
 }
 
 pub(crate) async fn first_line(bench: &Bench) -> anyhow::Result<Vec<Line>> {

@@ -50,7 +50,7 @@ struct Row {
     measure: Measure,
 }
 
-const ROWS: [Row; 14] = [
+const ROWS: [Row; 15] = [
     Row {
         name: "click",
         measure: |bench| Box::pin(click::unchanged(bench)),
@@ -58,6 +58,10 @@ const ROWS: [Row; 14] = [
     Row {
         name: "click-changed",
         measure: |bench| Box::pin(click::changed(bench)),
+    },
+    Row {
+        name: "upload",
+        measure: |bench| Box::pin(click::upload(bench)),
     },
     Row {
         name: "first-line",

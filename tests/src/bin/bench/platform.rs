@@ -254,6 +254,17 @@ impl Platform {
         self.child.kill();
     }
 
+    /// Bytes that the process with the services had in memory at most while something went on, beyond what it had before.
+    pub(crate) async fn grown<T>(&self, during: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<u64> {
+        let folder = PathBuf::from(format!("/proc/{}", self.child.pid()));
+        let status = |name| anyhow::Ok(kibibytes(&fs::read_to_string(folder.join("status"))?, name));
+        // Forgets the peak of before.
+        fs::write(folder.join("clear_refs"), "5")?;
+        let before = status("VmRSS:")?;
+        during.await?;
+        Ok(status("VmHWM:")?.saturating_sub(before))
+    }
+
     /// Bytes in memory of all its processes: shared pages counted once, and as `ps` adds them up.
     pub(crate) fn memory(&self) -> anyhow::Result<Memory> {
         let mut tree = vec![self.child.pid()];
