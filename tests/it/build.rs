@@ -4,6 +4,7 @@ mod cancel;
 mod engine;
 mod journal;
 mod race;
+mod records;
 mod source;
 mod trace;
 mod workers;

@@ -2,6 +2,7 @@
 //! Follows buildkit's `util/progress/progressui`, but takes the time from the messages: the same messages
 //! give the same text.
 
+mod bases;
 mod log;
 mod print;
 mod trace;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use bollard_buildkit_proto::moby::buildkit::v1::StatusResponse;
 
 use print::Printer;
+use proto::builder::v1::BaseImage;
 use trace::{Trace, Vertex};
 
 /// One step of a Dockerfile: `[2/3] RUN make`.
@@ -53,6 +55,12 @@ impl Plain {
         let mut steps: Vec<&Vertex> = self.trace.vertexes.iter().filter(begun).collect();
         steps.sort_by_key(|vertex| vertex.index.unwrap_or(u32::MAX));
         steps.into_iter().map(|vertex| self.step(vertex)).collect()
+    }
+
+    /// What the stages were made from.
+    pub fn bases(&self) -> Vec<BaseImage> {
+        let names = self.trace.vertexes.iter().map(|vertex| vertex.name.as_str());
+        bases::bases(names)
     }
 
     /// The name of the step that failed.

@@ -235,6 +235,7 @@ impl Attempt<'_> {
             os,
             architecture,
             steps: vec![],
+            bases: vec![],
             tags: row.options.tags.clone(),
         })
     }

@@ -85,7 +85,12 @@ impl Attempt<'_> {
         let (build, attempt, steps) = (self.build(), self.number, steps(plain));
         let cause = match ended {
             Ended::Assembled(assembled) => {
-                return Some(BuildsCommand::Assemble(BuildAssembled { steps, ..assembled }));
+                let bases = plain.bases();
+                return Some(BuildsCommand::Assemble(BuildAssembled {
+                    steps,
+                    bases,
+                    ..assembled
+                }));
             }
             Ended::Failed(phase, cause) => {
                 log.write(&format!("ERROR: {cause}\n")).await;

@@ -32,10 +32,10 @@ pub(crate) async fn newest(view: &View, image: &str) -> anyhow::Result<Option<Ro
     Ok(parse(&rows)?.pop())
 }
 
-/// An image's builds without their steps, newest first, those asked for before a position; and whether there are more.
+/// An image's builds without their steps and bases, newest first, those asked for before a position; and whether there are more.
 pub(crate) async fn journal(view: &View, image: &str, before: i64, limit: i64) -> anyhow::Result<(Vec<Row>, bool)> {
     let mut rows: Vec<String> = sqlx::query_scalar(
-        "SELECT json_remove(row, '$.steps') FROM build WHERE image = ? AND queued_at < ?
+        "SELECT json_remove(row, '$.steps', '$.bases') FROM build WHERE image = ? AND queued_at < ?
          ORDER BY queued_at DESC LIMIT ?",
     )
     .bind(image)

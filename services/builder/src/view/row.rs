@@ -3,7 +3,7 @@
 use eventlog::{Entry, Position};
 use ids::BuildId;
 use proto::{
-    builder::v1::{Build, BuildOptions, BuildPhase, BuildStep},
+    builder::v1::{BaseImage, Build, BuildOptions, BuildPhase, BuildStep},
     catalog::v1::BuildOutcome,
     events::{BuildsEvent, RepositoryEvent},
 };
@@ -72,9 +72,11 @@ pub(crate) struct Row {
     pub(crate) retryable: bool,
     failed_phase: i32,
     engine_version: String,
-    /// A list of builds goes without.
+    /// A list of builds goes without these.
     #[serde(default)]
     steps: Vec<Step>,
+    #[serde(default)]
+    bases: Vec<Base>,
 }
 
 /// What the build was asked with.
@@ -105,6 +107,12 @@ struct Step {
     error: String,
 }
 
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Base {
+    reference: String,
+    digest: String,
+}
+
 fn steps(steps: &[BuildStep]) -> Vec<Step> {
     let one = |step: &BuildStep| {
         let duration = step.duration.unwrap_or_default();
@@ -116,6 +124,14 @@ fn steps(steps: &[BuildStep]) -> Vec<Step> {
         }
     };
     steps.iter().map(one).collect()
+}
+
+fn bases(bases: &[BaseImage]) -> Vec<Base> {
+    let one = |base: &BaseImage| Base {
+        reference: base.reference.clone(),
+        digest: base.digest.clone(),
+    };
+    bases.iter().map(one).collect()
 }
 
 pub(super) fn build_of(event: &BuildsEvent) -> Option<BuildId> {
@@ -208,6 +224,7 @@ impl Row {
                 self.work = Work::Assembled;
                 self.publication = Publication::Open;
                 self.steps = steps(&event.steps);
+                self.bases = bases(&event.bases);
             }
             BuildsEvent::Failed(event) => {
                 self.end(Work::Failed, time_ms, &event.cause);
@@ -345,6 +362,14 @@ impl Row {
             reference,
             engine_version: self.engine_version.clone(),
             failed_phase: self.failed_phase,
+            bases: self
+                .bases
+                .iter()
+                .map(|base| BaseImage {
+                    reference: base.reference.clone(),
+                    digest: base.digest.clone(),
+                })
+                .collect(),
         }
     }
 }

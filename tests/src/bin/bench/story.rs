@@ -318,6 +318,7 @@ impl Story {
                 os: "linux".to_owned(),
                 architecture: "amd64".to_owned(),
                 steps: Self::steps(""),
+                bases: Vec::new(),
                 tags: Vec::new(),
             })],
         )
