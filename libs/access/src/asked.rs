@@ -1,6 +1,6 @@
 //! What a call asked the rule last: so that who records a refusal can tell whose and of what it was.
 
-use crate::{Caller, Located};
+use crate::Caller;
 use ids::{ImageId, WorkspaceId};
 use std::cell::RefCell;
 
@@ -10,7 +10,7 @@ pub struct Asked {
     pub user: String,
     /// The image or workspace, as the caller wrote it.
     pub reference: String,
-    /// What it turned out to be, if the caller may see it.
+    /// What it turned out to be, whether the caller may see it or not: that is for the members of its workspace.
     pub image: Option<ImageId>,
     pub workspace: Option<WorkspaceId>,
 }
@@ -44,11 +44,11 @@ pub fn asks(caller: &Caller, reference: &str) {
     });
 }
 
-pub(crate) fn finds(located: &Located) {
+pub(crate) fn finds(image: ImageId, workspace: WorkspaceId) {
     note(|last| {
         if let Some(asked) = last {
-            asked.image = Some(located.image);
-            asked.workspace = Some(located.workspace);
+            asked.image = Some(image);
+            asked.workspace = Some(workspace);
         }
     });
 }

@@ -107,8 +107,9 @@ pub struct Access {
 
 /// What users found under what they wrote, as long as the rows stay the same.
 struct Found {
-    at: Position,
-    rows: LruCache<(String, String), ImageRow>,
+    at: (u64, Position),
+    /// What is not there, too: it must not take longer than what may not be seen.
+    rows: LruCache<(String, String), Option<ImageRow>>,
 }
 
 #[derive(Clone, sqlx::FromRow)]
@@ -138,7 +139,7 @@ impl Access {
             view,
             internal_registry: internal_registry.to_owned(),
             found: Arc::new(Mutex::new(Found {
-                at: Position::default(),
+                at: <_>::default(),
                 rows: LruCache::new(FOUND),
             })),
         }
@@ -170,16 +171,17 @@ impl Access {
         asked::asks(caller, reference);
         self.view.goes_on()?;
         let row = self.row(&caller.user, reference).await?;
+        let (Ok(image), Ok(workspace)) = (row.id.parse(), row.workspace.parse()) else {
+            return Err(Denied::NoSuchImage);
+        };
+        asked::finds(image, workspace);
         // Grants end with the image.
         let granted = row.granted.filter(|_| !row.deleted).and_then(right);
         let least = caller.admin.then_some(Right::Read);
         let right = right_of(row.role.and_then(role), granted)
             .max(least)
             .ok_or(Denied::NoSuchImage)?;
-        let (Ok(image), Ok(workspace)) = (row.id.parse(), row.workspace.parse()) else {
-            return Err(Denied::NoSuchImage);
-        };
-        let located = Located {
+        Ok(Located {
             image,
             workspace,
             name: Name {
@@ -190,24 +192,25 @@ impl Access {
             right,
             is_member: row.role.is_some(),
             deleted: row.deleted,
-        };
-        asked::finds(&located);
-        Ok(located)
+        })
     }
 
     async fn row(&self, user: &str, reference: &str) -> Result<ImageRow, Denied> {
         // Asked before the rows are: what changes in between is forgotten at once.
         let at = self.view.changed();
         let key = (user.to_owned(), reference.to_owned());
-        if let Some(row) = self.found(at).rows.get(&key) {
-            return Ok(row.clone());
-        }
-        let row = self.find(user, reference).await?;
-        self.found(at).rows.put(key, row.clone());
-        Ok(row)
+        let found = self.found(at).rows.get(&key).cloned();
+        let row = if let Some(row) = found {
+            row
+        } else {
+            let row = self.find(user, reference).await?;
+            self.found(at).rows.put(key, row.clone());
+            row
+        };
+        row.ok_or(Denied::NoSuchImage)
     }
 
-    fn found(&self, at: Position) -> MutexGuard<'_, Found> {
+    fn found(&self, at: (u64, Position)) -> MutexGuard<'_, Found> {
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         if found.at != at {
             found.at = at;
@@ -216,7 +219,7 @@ impl Access {
         found
     }
 
-    async fn find(&self, user: &str, reference: &str) -> Result<ImageRow, Denied> {
+    async fn find(&self, user: &str, reference: &str) -> Result<Option<ImageRow>, Denied> {
         let by_id = reference.parse::<ImageId>();
         let name = Name::parse(reference, &self.internal_registry);
         let (condition, first, second) = match (&by_id, &name) {
@@ -226,9 +229,9 @@ impl Access {
                 name.registry.clone(),
                 name.path.clone(),
             ),
-            _ => return Err(Denied::NoSuchImage),
+            _ => return Ok(None),
         };
-        let row: Option<ImageRow> = sqlx::query_as(sqlx::AssertSqlSafe(format!(
+        let row = sqlx::query_as(sqlx::AssertSqlSafe(format!(
             "SELECT image.*, member.role,
                  (SELECT max(right) FROM access WHERE access.image = image.id AND {}) AS granted
              FROM image LEFT JOIN member ON member.workspace = image.workspace AND member.user = ?1
@@ -241,7 +244,7 @@ impl Access {
         .bind(second)
         .fetch_optional(self.view.rows())
         .await?;
-        row.ok_or(Denied::NoSuchImage)
+        Ok(row)
     }
 
     /// Finds a workspace by id, or by a name that only one of the caller's workspaces has, and demands a role.

@@ -95,8 +95,14 @@ pub struct Writer {
     log: Arc<dyn EventLog>,
     view: View,
     clock: Clock,
-    folds: Arc<Mutex<LruCache<StreamId, Arc<dyn Any + Send + Sync>>>>,
+    folds: Arc<Mutex<Folds>>,
     turns: Arc<Turns>,
+}
+
+/// By stream, of one generation of the view's rows.
+struct Folds {
+    generation: u64,
+    known: LruCache<StreamId, Arc<dyn Any + Send + Sync>>,
 }
 
 impl Writer {
@@ -106,7 +112,10 @@ impl Writer {
             log,
             view,
             clock,
-            folds: Arc::new(Mutex::new(LruCache::new(FOLDS))),
+            folds: Arc::new(Mutex::new(Folds {
+                generation: 0,
+                known: LruCache::new(FOLDS),
+            })),
             turns: Arc::default(),
         }
     }
@@ -287,7 +296,14 @@ impl Writer {
         Ok(reached.map_err(|behind| LogError::Unavailable(behind.into()))?)
     }
 
-    fn folds(&self) -> MutexGuard<'_, LruCache<StreamId, Arc<dyn Any + Send + Sync>>> {
-        self.folds.lock().unwrap_or_else(PoisonError::into_inner)
+    fn folds(&self) -> MutexGuard<'_, Folds> {
+        let (generation, _) = self.view.changed();
+        let mut folds = self.folds.lock().unwrap_or_else(PoisonError::into_inner);
+        if folds.generation != generation {
+            // They were made of rows that were replaced.
+            folds.generation = generation;
+            folds.known.clear();
+        }
+        folds
     }
 }

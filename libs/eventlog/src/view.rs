@@ -25,7 +25,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::sync::{Mutex as AsyncMutex, Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use write::TakeOver;
 
 /// Calls that wait for a view at the same time. Behind one that does not get on, more would only pile up.
@@ -75,6 +75,8 @@ pub struct ViewState {
     pub position: Position,
     /// The end of the last batch that changed its rows.
     pub changed: Position,
+    /// How often a rebuilt view took its place.
+    pub generation: u64,
     /// Why it stopped for good, until this build is upgraded.
     pub halted: Option<Arc<str>>,
     /// What was behind that: for those who operate the service, and not for callers.
@@ -203,9 +205,11 @@ impl View {
         self.state.clone()
     }
 
-    /// The end of the last batch that changed its rows: as long as it stays the same, so do they.
-    pub fn changed(&self) -> Position {
-        self.state.borrow().changed
+    /// How often it was replaced, and the end of the last batch that changed its rows: as long as both stay the same, so do
+    /// the rows.
+    pub fn changed(&self) -> (u64, Position) {
+        let state = self.state.borrow();
+        (state.generation, state.changed)
     }
 
     /// The last position of the log that this process has seen.
@@ -282,7 +286,7 @@ impl Views {
             projection: projection.clone(),
             file: file.clone(),
             writer,
-            one: AsyncMutex::default(),
+            one: Arc::default(),
         };
         let view = View {
             name: projection.name(),

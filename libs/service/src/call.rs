@@ -23,8 +23,7 @@ pub struct Call {
 impl World {
     /// Admits a call to a service that answers from `view`.
     pub async fn admit(&self, metadata: &MetadataMap, view: &View) -> Result<Call, Failure> {
-        let bearer = self.auth.check(text(metadata, "authorization"))?;
-        access::asks(&bearer.caller, "");
+        let mut call = self.known(metadata)?;
         if let Some(wanted) = text(metadata, AT_LEAST) {
             let wanted = wanted
                 .parse()
@@ -33,7 +32,15 @@ impl World {
                 self.exists(view, Position(wanted)).await?;
                 view.reach_among_many(Position(wanted), CATCH_UP).await?;
             }
+            call.judged_at = self.access.view().position();
         }
+        Ok(call)
+    }
+
+    /// Admits a call that no view answers, and that is of use just when one stopped.
+    pub(crate) fn known(&self, metadata: &MetadataMap) -> Result<Call, Failure> {
+        let bearer = self.auth.check(text(metadata, "authorization"))?;
+        access::asks(&bearer.caller, "");
         Ok(Call {
             caller: bearer.caller,
             expires_ms: bearer.until.saturating_add(1).saturating_mul(1_000),

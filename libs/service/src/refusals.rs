@@ -102,8 +102,8 @@ impl Refusals {
                 let stream = StreamId::new(REFUSALS, service);
                 let now_ms = world.clock.now_ms();
                 if let Err(error) = eventlog::record(&*world.log, &stream, &request, now_ms, events).await {
-                    let lost = events.len();
-                    tracing::warn!("{lost} refused attempts are not recorded: {error}");
+                    tracing::warn!("{} refused attempts are not recorded yet: {error}", events.len());
+                    self.tally().again(events);
                 }
             }
             if is_last {
@@ -144,6 +144,30 @@ impl Tally {
             first_ms: now_ms,
         };
         self.attempts.insert(attempt, times);
+    }
+
+    /// What could not be written counts again, among what came meanwhile.
+    fn again(&mut self, events: &[RefusalEvent]) {
+        for event in events {
+            match event.clone() {
+                RefusalEvent::Others(event) => self.others = self.others.saturating_add(event.times),
+                RefusalEvent::Refused(event) => {
+                    let first = event.first.unwrap_or_default();
+                    let first_ms = first.seconds * 1_000 + i64::from(first.nanos / 1_000_000);
+                    let attempt = Attempt {
+                        actor: event.actor,
+                        call: event.call,
+                        reason: event.reason,
+                        reference: event.reference,
+                        image: event.image,
+                        workspace: event.workspace,
+                    };
+                    let times = self.attempts.entry(attempt).or_insert(Times { count: 0, first_ms });
+                    times.count = times.count.saturating_add(event.times);
+                    times.first_ms = times.first_ms.min(first_ms);
+                }
+            }
+        }
     }
 
     /// The first attempts first.
@@ -227,6 +251,18 @@ mod tests {
         assert_eq!(others, 0);
         assert_eq!(all[0].first, crate::timestamp(1));
         assert_eq!(told(&refusals).0, []);
+    }
+
+    // covers E9
+    #[test]
+    fn what_could_not_be_written_is_not_forgotten() {
+        let refusals = Refusals::new(Clock::system());
+        refusals.note_at(1_001, "/x/GetImage", &denied(), asked("eve", "tool"));
+        let events = std::mem::take(&mut *refusals.tally()).into_events();
+        refusals.note_at(2_002, "/x/GetImage", &denied(), asked("eve", "tool"));
+        refusals.tally().again(&events);
+        let (all, _) = told(&refusals);
+        assert_eq!((all.len(), all[0].times, all[0].first), (1, 2, crate::timestamp(1_001)));
     }
 
     // covers E9

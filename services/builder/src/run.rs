@@ -225,7 +225,7 @@ impl Attempt<'_> {
             Ok(platform) => platform,
             Err(error) => return failed(&error),
         };
-        Ended::Assembled(BuildAssembled {
+        Ended::Assembled(Box::new(BuildAssembled {
             build: Some(self.build()),
             attempt: self.number,
             revision: row.revision,
@@ -237,7 +237,7 @@ impl Attempt<'_> {
             steps: vec![],
             bases: vec![],
             tags: row.options.tags.clone(),
-        })
+        }))
     }
 
     /// Writes to the log, and keeps trying while it is not reachable: the work is done, and must not be lost.

@@ -15,7 +15,7 @@ pub(crate) use as_of::{Past, as_of};
 pub(crate) use audit::{Question, ask};
 pub(crate) use grants::grants;
 pub(crate) use history::{HistoryRow, KINDS, image_history};
-pub(crate) use kept::{AsOf, fold, until};
+pub(crate) use kept::{AsOf, fold, until, until_of};
 pub(crate) use queries::{Filter, NameState, name_state, owned, released_names, tile, tiles, tiles_after, workspaces};
 pub(crate) use tile::Tile;
 

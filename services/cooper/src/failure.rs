@@ -141,6 +141,11 @@ impl Failure {
         self.0.reason == reason
     }
 
+    /// A position was asked for that the log does not have.
+    pub(crate) fn is_beyond(&self) -> bool {
+        self.is("VIEW_BEHIND") && self.fact(&["head"]).is_some()
+    }
+
     /// A fact that came with the reason, under the first of these keys that is there.
     pub(crate) fn fact(&self, keys: &[&str]) -> Option<&str> {
         keys.iter()

@@ -1,42 +1,50 @@
 //! Rebuilds every view of a platform beside the live one, and tells which were not the same.
 
 use crate::User;
-use futures::{StreamExt as _, future::join_all};
-use proto::admin::v1::{
-    ListViewsRequest, RebuildViewRequest, RebuildViewResponse, RebuiltView, ViewStanding, rebuild_view_response::Step,
-};
+use anyhow::{Context as _, ensure};
+use futures::{StreamExt as _, future::try_join_all};
+use proto::admin::v1::{ListViewsRequest, RebuildViewRequest, RebuildViewResponse, rebuild_view_response::Step};
 use std::time::Duration;
-use tonic::Status;
+use tokio::time::timeout;
 
-/// What a story took away from a process, such as its log, that process can't compare with.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Each view that differs, with its tables. A view that is in trouble when the story ends says so itself.
-pub(super) async fn differing(processes: Vec<User>) -> Vec<(String, RebuiltView)> {
-    let each = processes.iter().map(|process| async {
-        let compared = tokio::time::timeout(PATIENCE, compared(process)).await;
-        compared.ok().and_then(Result::ok).unwrap_or_default()
-    });
-    let compared = join_all(each).await.into_iter().flatten();
-    compared.filter(|(_, rebuilt)| !rebuilt.differing.is_empty()).collect()
+/// Fails when a view of one of these processes is not what the log says, or can't be compared.
+pub(super) async fn ensure_same(processes: &[String], token: &str) -> anyhow::Result<()> {
+    let compared = try_join_all(processes.iter().map(|address| compare(address, token)));
+    timeout(PATIENCE, compared)
+        .await
+        .context("the views are not compared in time")??;
+    Ok(())
 }
 
-async fn compared(process: &User) -> Result<Vec<(String, RebuiltView)>, Status> {
+async fn compare(address: &str, token: &str) -> anyhow::Result<()> {
+    let process = User::new(address, token)?;
     let views = process
         .admin()
         .list_views(ListViewsRequest {})
         .await?
         .into_inner()
         .views;
-    let mut compared = Vec::new();
-    for ViewStanding { name, .. } in views.into_iter().filter(|view| view.trouble.is_empty()) {
-        let request = RebuildViewRequest { name: name.clone() };
+    ensure!(!views.is_empty(), "a process without a view");
+    for view in views {
+        ensure!(view.trouble.is_empty(), "{} is in trouble: {}", view.name, view.trouble);
+        let request = RebuildViewRequest {
+            name: view.name.clone(),
+        };
         let mut steps = process.admin().rebuild_view(request).await?.into_inner();
+        let mut rebuilt = None;
         while let Some(RebuildViewResponse { step }) = steps.next().await.transpose()? {
-            if let Some(Step::Rebuilt(rebuilt)) = step {
-                compared.push((name.clone(), rebuilt));
+            if let Some(Step::Rebuilt(ended)) = step {
+                rebuilt = Some(ended);
             }
         }
+        let rebuilt = rebuilt.with_context(|| format!("{} was not compared", view.name))?;
+        ensure!(
+            rebuilt.differing.is_empty(),
+            "{} is not what the log says: {rebuilt:?}",
+            view.name
+        );
     }
-    Ok(compared)
+    Ok(())
 }

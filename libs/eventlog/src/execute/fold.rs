@@ -118,17 +118,17 @@ impl<A: Aggregate> Judge for Typed<A> {
         };
         let Some(events) = events else { return };
         Arc::make_mut(&mut fold).entry(position, envelope, &events);
-        writer.folds().put(self.stream.clone(), fold);
+        writer.folds().known.put(self.stream.clone(), fold);
     }
 }
 
 impl Writer {
     fn cached<A: Aggregate>(&self, stream: &StreamId) -> Option<Arc<Fold<A>>> {
-        self.folds().get(stream)?.clone().downcast().ok()
+        self.folds().known.get(stream)?.clone().downcast().ok()
     }
 
     fn take<A: Aggregate>(&self, stream: &StreamId) -> Option<Arc<Fold<A>>> {
-        self.folds().pop(stream)?.downcast().ok()
+        self.folds().known.pop(stream)?.downcast().ok()
     }
 
     pub(super) async fn fold<A: Aggregate>(
@@ -151,7 +151,7 @@ impl Writer {
         // Another caller may have got further meanwhile.
         let newer = self.cached::<A>(stream).filter(|cached| cached.version > fold.version);
         if newer.is_none() {
-            self.folds().put(stream.clone(), fold.clone());
+            self.folds().known.put(stream.clone(), fold.clone());
         }
         Ok(fold)
     }

@@ -13,7 +13,7 @@ pub struct Table {
 }
 
 /// What a table says, in one number.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Sum {
     pub(super) rows: u64,
     pub(super) hash: [u8; 32],

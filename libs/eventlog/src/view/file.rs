@@ -51,7 +51,7 @@ pub(super) fn readers(file: &Path) -> SqlitePool {
 
 /// Opens the file for writing, and its checkpoint. A file of another schema is dropped: it grows back.
 pub(super) async fn open(projection: &dyn Projection, file: &Path) -> Result<(SqliteConnection, Position), ViewError> {
-    let schema = format!("{SCHEMA}{}", projection.schema());
+    let schema = schema(projection);
     let generation = generation(&schema, projection.keeps());
     let create = options(file)
         .create_if_missing(true)
@@ -138,21 +138,32 @@ async fn or_roll_back(writer: &mut SqliteConnection, outcome: Result<(), ViewErr
     outcome
 }
 
-/// Has the rows of another file of the same shape, checkpoint and all, or those of before.
-pub(super) async fn replace(writer: &mut SqliteConnection, other: &Path) -> Result<(), ViewError> {
+/// Has the tables of another file that was made with the same projection, checkpoint and all, or those of before.
+pub(super) async fn replace(
+    projection: &dyn Projection,
+    writer: &mut SqliteConnection,
+    other: &Path,
+) -> Result<(), ViewError> {
     let other = other.to_string_lossy();
     sqlx::query("ATTACH ? AS rebuilt")
         .bind(other.as_ref())
         .execute(&mut *writer)
         .await?;
     begin(writer).await?;
-    let copied = copy(writer).await;
+    let copied = copy(projection, writer).await;
     let copied = or_roll_back(writer, copied).await;
     sqlx::query("DETACH rebuilt").execute(writer).await?;
     copied
 }
 
-async fn copy(writer: &mut SqliteConnection) -> Result<(), ViewError> {
+async fn copy(projection: &dyn Projection, writer: &mut SqliteConnection) -> Result<(), ViewError> {
+    // Made anew, because one may be missing.
+    for table in dump::tables(writer).await? {
+        let drop = format!("DROP TABLE main.{:?}", table.name);
+        sqlx::raw_sql(AssertSqlSafe(drop)).execute(&mut *writer).await?;
+    }
+    let schema = schema(projection);
+    sqlx::raw_sql(AssertSqlSafe(schema)).execute(&mut *writer).await?;
     for table in dump::tables(writer).await? {
         let name = table.name;
         let copy = format!("DELETE FROM main.{name:?}; INSERT INTO main.{name:?} SELECT * FROM rebuilt.{name:?}");
@@ -160,6 +171,10 @@ async fn copy(writer: &mut SqliteConnection) -> Result<(), ViewError> {
     }
     sqlx::query("COMMIT").execute(writer).await?;
     Ok(())
+}
+
+fn schema(projection: &dyn Projection) -> String {
+    format!("{SCHEMA}{}", projection.schema())
 }
 
 async fn write(
@@ -181,6 +196,24 @@ async fn write(
     .await?;
     projection.apply(writer, batch).await?;
     move_checkpoint("UPDATE checkpoint SET position = ?; COMMIT", writer, position).await
+}
+
+/// Whether the file is no database any more: a damage that no other try heals.
+pub(super) fn is_damaged(error: &sqlx::Error) -> bool {
+    // Corrupt, not a database.
+    is_one_of(error, &[11, 26])
+}
+
+/// Whether it lacks a table or a column that it should have.
+pub(super) fn is_misshapen(error: &sqlx::Error) -> bool {
+    // A statement that does not fit what is there.
+    is_one_of(error, &[1])
+}
+
+pub(super) fn is_one_of(error: &sqlx::Error, codes: &[i64]) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    let extended = code.and_then(|code| code.parse::<i64>().ok());
+    extended.is_some_and(|code| codes.contains(&(code & 0xff)))
 }
 
 /// Moves the pages of the write-ahead log to their places, beside the writer: a commit that does it holds up all that is

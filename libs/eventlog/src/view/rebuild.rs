@@ -12,7 +12,7 @@ use std::{
     sync::Arc,
 };
 use tokio::{
-    sync::{Mutex, mpsc, oneshot},
+    sync::{Mutex, OwnedMutexGuard, mpsc, oneshot},
     task::coop::unconstrained,
 };
 
@@ -21,7 +21,7 @@ pub(super) struct Seed {
     pub(super) projection: Arc<dyn Projection>,
     pub(super) file: PathBuf,
     pub(super) writer: mpsc::Sender<TakeOver>,
-    pub(super) one: Mutex<()>,
+    pub(super) one: Arc<Mutex<()>>,
 }
 
 /// How a rebuilt view compares with the live one.
@@ -52,6 +52,8 @@ pub enum RebuildError {
     Running(&'static str),
     #[error("the process is stopping")]
     Stopping,
+    #[error("the live view's file is damaged: stop the process, delete {}, and start it again", .0.display())]
+    Damaged(PathBuf),
     #[error(transparent)]
     View(#[from] ViewError),
 }
@@ -62,26 +64,30 @@ impl From<sqlx::Error> for RebuildError {
     }
 }
 
-/// The file beside the live one. It is gone when this is.
-pub(super) struct Beside(PathBuf);
+/// The file beside the live one, which is gone when this is; and that nobody else makes another meanwhile.
+pub(super) struct Beside {
+    path: PathBuf,
+    _one: OwnedMutexGuard<()>,
+}
 
 impl Beside {
-    fn new(live: &Path) -> Result<Self, ViewError> {
-        let beside = Self(live.with_extension("rebuilt"));
+    fn new(live: &Path, one: OwnedMutexGuard<()>) -> Result<Self, ViewError> {
+        let path = live.with_extension("rebuilt");
         // A process that was killed left one.
-        file::remove(&beside.0)?;
-        Ok(beside)
+        file::remove(&path)?;
+        Ok(Self { path, _one: one })
     }
 
     pub(super) fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 }
 
 impl Drop for Beside {
     fn drop(&mut self) {
-        if let Err(error) = file::remove(&self.0) {
-            tracing::warn!(error = &error as &dyn std::error::Error, "{} is left", self.0.display());
+        if let Err(error) = file::remove(&self.path) {
+            let path = self.path.display();
+            tracing::warn!(error = &error as &dyn std::error::Error, "{path} is left");
         }
     }
 }
@@ -103,10 +109,10 @@ impl View {
             writer,
             one,
         } = &*self.seed;
-        let Ok(_one) = one.try_lock() else {
+        let Ok(one) = one.clone().try_lock_owned() else {
             return Err(RebuildError::Running(self.name()));
         };
-        let beside = Beside::new(file)?;
+        let beside = Beside::new(file, one)?;
         let (mut rebuilt, start) = file::open(&**projection, beside.path()).await?;
         let mut live = file::read(file).await?;
         let saved = file::position(&mut live).await?;
@@ -115,7 +121,14 @@ impl View {
         sqlx::query("BEGIN").execute(&mut live).await?;
         let position = file::position(&mut live).await?;
         fill(log, &**projection, &mut rebuilt, saved..=position, &passed).await?;
-        let compared = compare(&mut live, &mut rebuilt).await?;
+        let compared = compare(&mut live, &mut rebuilt).await;
+        let compared = compared.map_err(|error| {
+            if file::is_damaged(&error) {
+                RebuildError::Damaged(file.clone())
+            } else {
+                error.into()
+            }
+        })?;
         live.close().await?;
 
         let replaced = !compared.differing.is_empty() || self.goes_on().is_err();
@@ -148,11 +161,15 @@ struct Compared {
     differing: Vec<Differing>,
 }
 
-/// Both have the same tables: a file of another shape would have been dropped when it was opened.
+/// A table that the live one lacks counts as empty.
 async fn compare(live: &mut SqliteConnection, rebuilt: &mut SqliteConnection) -> sqlx::Result<Compared> {
     let (mut rows, mut hash, mut differing) = (0, Sha256::new(), Vec::new());
     for table in dump::tables(rebuilt).await? {
-        let (was, is) = (table.sum(live).await?, table.sum(rebuilt).await?);
+        let was = match table.sum(live).await {
+            Err(error) if file::is_misshapen(&error) => dump::Sum::default(),
+            was => was?,
+        };
+        let is = table.sum(rebuilt).await?;
         rows += is.rows;
         hash.update(&table.name);
         hash.update(is.hash);
@@ -325,14 +342,14 @@ mod tests {
             given
                 .damage("UPDATE count SET entries = 7 WHERE stream = 'thing.2'")
                 .await;
-            given.damage("DELETE FROM seen WHERE position = 3").await;
+            given.damage("DROP TABLE seen").await;
             let second = given.view.rebuild(&given.log, |_| ()).await.unwrap();
             let differs = |table: &str, live_rows, rebuilt_rows| Differing {
                 table: table.to_owned(),
                 live_rows,
                 rebuilt_rows,
             };
-            assert_eq!(second.differing, [differs("count", 2, 2), differs("seen", 2, 3)]);
+            assert_eq!(second.differing, [differs("count", 2, 2), differs("seen", 0, 3)]);
             assert!(second.replaced);
             assert_eq!(second.hash, first.hash, "the log is the same");
 
@@ -349,6 +366,27 @@ mod tests {
             left.iter().all(|name| !name.to_string_lossy().contains("rebuilt")),
             "{left:?}"
         );
+    }
+
+    /// The live one is not touched before whoever asked first is answered, though they left.
+    #[tokio::test]
+    async fn nobody_rebuilds_while_a_view_waits_to_take_over() {
+        let given = Given::new();
+        given.write(1).await;
+        let mut opened = given.views.opened.lock().unwrap().pop().unwrap();
+        file::open(&*opened.projection, &opened.file).await.unwrap();
+        given.damage("INSERT INTO count VALUES ('thing.9', 9)").await;
+        let waiting = tokio::select! {
+            ended = given.view.rebuild(&given.log, |_| ()) => panic!("{ended:?}"),
+            order = opened.orders.recv() => order.unwrap(),
+        };
+        let second = given.view.rebuild(&given.log, |_| ()).await.unwrap_err();
+        assert!(matches!(second, RebuildError::Running("counting")), "{second:?}");
+        drop(waiting);
+        tokio::select! {
+            ended = given.view.rebuild(&given.log, |_| ()) => panic!("{ended:?}"),
+            order = opened.orders.recv() => assert!(order.is_some()),
+        }
     }
 
     // covers E9

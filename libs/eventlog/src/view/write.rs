@@ -10,6 +10,7 @@ use futures::StreamExt as _;
 use sqlx::{Connection as _, SqliteConnection};
 use std::{
     collections::HashSet,
+    pin::pin,
     sync::{Arc, PoisonError},
     time::Duration,
 };
@@ -79,7 +80,8 @@ impl Writing {
                 let batch = match work {
                     Work::Batch(batch) => batch,
                     Work::TakeOver(order) => {
-                        ending.run_until_cancelled(self.take_over(&*log, order, given)).await;
+                        let taking = self.take_over(&*log, order, &mut batches, given);
+                        given = ending.run_until_cancelled(taking).await.unwrap_or(given);
                         continue;
                     }
                 };
@@ -107,28 +109,54 @@ impl Writing {
         }
     }
 
-    async fn take_over(&mut self, log: &dyn EventLog, order: TakeOver, given: Position) {
+    /// What arrives meanwhile is let go, because the other views would wait for this one, and read from the log again.
+    /// Answers how far that was.
+    async fn take_over(
+        &mut self,
+        log: &dyn EventLog,
+        order: TakeOver,
+        batches: &mut mpsc::Receiver<Batch>,
+        mut given: Position,
+    ) -> Position {
         let TakeOver {
             beside,
             mut rebuilt,
             position,
             done,
         } = order;
-        let (projection, reached) = (self.view.projection.clone(), given.max(self.position));
-        let taken = async {
-            // No reader may see less than before.
-            rebuild::fill(log, &*projection, &mut rebuilt, position..=reached, &|_| ()).await?;
-            rebuilt.close().await?;
-            file::replace(&mut self.writer, beside.path()).await
+        // It does not say what holds now.
+        let say = |troubled: Option<&str>| {
+            let troubled = troubled.map(Arc::from);
+            self.view.state.send_modify(|state| state.troubled = troubled);
         };
-        let taken = taken.await;
+        say(Some("the rebuilt view takes its place"));
+        let (projection, reached) = (&*self.view.projection, given.max(self.position));
+        let taken = {
+            let writer = &mut self.writer;
+            let mut taking = pin!(async {
+                // No reader may see less than before.
+                rebuild::fill(log, projection, &mut rebuilt, position..=reached, &|_| ()).await?;
+                rebuilt.close().await?;
+                file::replace(projection, writer, beside.path()).await
+            });
+            loop {
+                tokio::select! {
+                    taken = &mut taking => break taken,
+                    Some(batch) = batches.recv() => given = batch.last().map_or(given, |entry| entry.position),
+                }
+            }
+        };
+        say(None);
         if taken.is_ok() {
             self.saved = reached;
+            self.view.state.send_modify(|state| state.generation += 1);
             self.moved(reached, true);
             self.ring(&[]);
         }
+        drop(beside);
         // Who asked may be gone.
         let _ = done.send(taken);
+        self.heal(log, batches, given).await
     }
 
     fn is_halted(&self) -> bool {
@@ -139,6 +167,15 @@ impl Writing {
     /// would wait for this one, and read from the log again. Answers how far that was.
     async fn heal(&mut self, log: &dyn EventLog, batches: &mut mpsc::Receiver<Batch>, mut given: Position) -> Position {
         while self.position < given && !self.is_halted() {
+            if let Err(error) = self.catch_up(log, given).await {
+                tracing::debug!(
+                    error = &error as &dyn std::error::Error,
+                    "the log can't be read again yet"
+                );
+            }
+            if self.position >= given {
+                break;
+            }
             let pause = sleep(RETRY_DELAY);
             tokio::pin!(pause);
             loop {
@@ -149,12 +186,6 @@ impl Writing {
                         None => return given,
                     },
                 }
-            }
-            if let Err(error) = self.catch_up(log, given).await {
-                tracing::debug!(
-                    error = &error as &dyn std::error::Error,
-                    "the log can't be read again yet"
-                );
             }
         }
         given
@@ -214,6 +245,7 @@ impl Writing {
             *state = ViewState {
                 position,
                 changed: if changed { position } else { state.changed },
+                generation: state.generation,
                 ..ViewState::default()
             };
         });
@@ -270,11 +302,7 @@ fn may_heal(error: &sqlx::Error) -> bool {
     // Busy, read-only, I/O error, full, can't open.
     const CODES: [i64; 5] = [5, 8, 10, 13, 14];
     match error {
-        sqlx::Error::Database(error) => {
-            let extended = error.code().and_then(|code| code.parse::<i64>().ok());
-            extended.is_some_and(|code| CODES.contains(&(code & 0xff)))
-        }
         sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => true,
-        _ => false,
+        error => file::is_one_of(error, &CODES),
     }
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 /// How an attempt went.
 pub(super) enum Ended {
-    Assembled(BuildAssembled),
+    Assembled(Box<BuildAssembled>),
     Failed(BuildPhase, String),
     Cancelled,
     /// The engine died under it: another attempt may do better.
@@ -89,7 +89,7 @@ impl Attempt<'_> {
                 return Some(BuildsCommand::Assemble(BuildAssembled {
                     steps,
                     bases,
-                    ..assembled
+                    ..*assembled
                 }));
             }
             Ended::Failed(phase, cause) => {

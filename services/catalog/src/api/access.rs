@@ -150,7 +150,7 @@ impl AccessApi {
             }
         };
         let until = view::until(&self.view, located.image, located.workspace, as_of).await?;
-        let reasons = self.reasons(&located, &request.user, until).await?;
+        let reasons = self.reasons(&located, &request.user, as_of, until).await?;
         let right = if request.user.is_empty() {
             Right::Unspecified
         } else {
@@ -167,7 +167,13 @@ impl AccessApi {
     }
 
     /// Why a user, or whoever it is, had a right on an image.
-    async fn reasons(&self, located: &Located, user: &str, until: Position) -> Result<Vec<AccessReason>, Failure> {
+    async fn reasons(
+        &self,
+        located: &Located,
+        user: &str,
+        as_of: AsOf,
+        until: Position,
+    ) -> Result<Vec<AccessReason>, Failure> {
         let mut reasons = Vec::new();
         let image: Image = view::fold(&self.view, &located.image, until).await?;
         if !image.is_live() {
@@ -194,6 +200,10 @@ impl AccessApi {
                     Kind::User(name) => name == user,
                     Kind::Workspace(id) => match id.parse() {
                         Ok(id) => {
+                            let until = match as_of {
+                                AsOf::Time(time_ms) => view::until_of(&self.view, id, time_ms).await?,
+                                AsOf::Now | AsOf::Position(_) => until,
+                            };
                             let workspace: Workspace = view::fold(&self.view, &id, until).await?;
                             workspace.members().any(|(member, _)| member == user)
                         }

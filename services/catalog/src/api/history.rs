@@ -1,6 +1,6 @@
 //! HistoryService.
 
-use super::{access::told_grants, read_token};
+use super::{access::told_grants, read_token, verify::VERIFYING_MAX};
 use crate::{
     policy::Signed,
     view::{self, AsOf, HistoryRow, Past, Question},
@@ -14,7 +14,8 @@ use proto::catalog::v1::{
     get_image_as_of_request::At, history_service_server::HistoryService,
 };
 use service::{Failure, World, invalid, milliseconds, page, status, telemetry, timestamp};
-use tokio::sync::watch;
+use std::sync::Arc;
+use tokio::sync::{Semaphore, watch};
 use tonic::{Code, Request, Response, Status};
 
 /// Longer than any name or id: nobody is called so.
@@ -25,6 +26,7 @@ pub(crate) struct HistoryApi {
     pub(super) world: World,
     pub(super) view: View,
     pub(super) signed: watch::Receiver<Option<Signed>>,
+    pub(super) verifying: Arc<Semaphore>,
 }
 
 impl HistoryApi {
@@ -33,6 +35,7 @@ impl HistoryApi {
             world: world.clone(),
             view: view.clone(),
             signed,
+            verifying: Arc::new(Semaphore::new(VERIFYING_MAX)),
         }
     }
 

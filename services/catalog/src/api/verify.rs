@@ -5,14 +5,15 @@ use crate::{
     domain::Checkpoints,
     policy::{Signed, SignedState, tree},
 };
-use access::Denied;
+use access::{Caller, Denied};
 use aggregate::Aggregate as _;
 use anyhow::Context as _;
-use eventlog::{Entry, RawEntries, RawEntry, StreamId, Which};
+use eventlog::{Entry, LogError, RawEntries, RawEntry, StreamId, Which};
 use futures::{
-    StreamExt as _, TryStreamExt as _,
+    StreamExt as _, TryStreamExt as _, future,
     stream::{self, BoxStream},
 };
+use ids::ImageId;
 use proto::{
     catalog::v1::{
         ConsistencyProof, KeptLeaves, LeafRange, SignedCheckpoints, StoredEntries, StoredEntry, VerifyHistoryRequest,
@@ -29,6 +30,8 @@ use transparency::{Checkpoint, Hash, Nodes, PublicKey};
 const BATCH_BYTES: usize = 512 * 1024;
 const NOTES: usize = 1_000;
 const HELD_MAX: usize = 1_000;
+/// Each reads the log with a buffer of its own.
+pub(super) const VERIFYING_MAX: usize = 8;
 const LEAVES_MAX: u64 = 1 << 20;
 const LEAVES: usize = 16_384;
 /// How long the newest checkpoint that a caller saw may be on its way to this process.
@@ -43,6 +46,10 @@ impl HistoryApi {
         if request.held_sizes.len() > HELD_MAX {
             return Err(invalid("held_sizes", format_args!("at most {HELD_MAX}")).into());
         }
+        let Ok(place) = self.verifying.clone().try_acquire_owned() else {
+            let sentence = format!("{VERIFYING_MAX} histories are being verified here already, try again later");
+            return Err(status(Code::ResourceExhausted, "VERIFYING", sentence).into());
+        };
         let answers = if request.image.is_empty() {
             if !call.caller.admin {
                 let sentence = "only an administrator may verify the whole log, name an image";
@@ -58,9 +65,29 @@ impl HistoryApi {
             if !located.is_member && !call.caller.admin {
                 return Err(Denied::MembersOnly.into());
             }
-            self.proofs(&located.image.to_string(), &request.held_sizes).await?
+            let answers = self.proofs(&located.image.to_string(), &request.held_sizes).await?;
+            self.judged_again(&call.caller, located.image, answers)
         };
+        let answers = answers.inspect(move |_| {
+            let _held = &place;
+        });
         Ok(self.world.stream(&call, answers))
+    }
+
+    /// Whoever reads slowly may be a member no more.
+    fn judged_again(&self, caller: &Caller, image: ImageId, answers: Answers) -> Answers {
+        let (access, caller) = (self.world.access.clone(), caller.clone());
+        let judged = answers.and_then(move |answer| {
+            let (access, caller) = (access.clone(), caller.clone());
+            async move {
+                let located = access.any_image(&caller, &image.to_string()).await;
+                match located.map_err(Failure::from)? {
+                    located if located.is_member || caller.admin => Ok(answer),
+                    _ => Err(Failure::from(Denied::MembersOnly).into()),
+                }
+            }
+        });
+        judged.boxed()
     }
 
     /// The key, and the newest checkpoint once it is not older than what the caller holds.
@@ -108,7 +135,7 @@ impl HistoryApi {
             notes: vec![newest.note],
             consistency,
         });
-        let stored = self.world.log.stored(Which::Key(key)).await?;
+        let stored = self.stored(Which::Key(key)).await?;
         let size = newest.size;
         let proved = batches(stored).map(move |batch| {
             let mut batch = batch?;
@@ -150,9 +177,17 @@ impl HistoryApi {
                 }))
             })
             .collect();
-        let stored = self.world.log.stored(Which::All).await?;
+        let stored = self.stored(Which::All).await?;
         let entries = batches(stored).map(|batch| batch.map(Part::Entries));
         Ok(answers(stream::iter(checkpoints).chain(entries)))
+    }
+
+    /// What is stored by now: what is written meanwhile would have no end.
+    async fn stored(&self, which: Which<'_>) -> Result<RawEntries, Failure> {
+        let head = self.world.log.head().await?;
+        let stored = self.world.log.stored(which).await?;
+        let is_new = move |entry: &Result<RawEntry, LogError>| entry.as_ref().is_ok_and(|entry| entry.position > head);
+        Ok(stored.take_while(move |entry| future::ready(!is_new(entry))).boxed())
     }
 
     async fn leaves(&self, range: &LeafRange) -> Result<Answers, Failure> {

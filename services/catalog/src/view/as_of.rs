@@ -9,7 +9,7 @@ use super::{
 use aggregate::Event as _;
 use eventlog::{LogError, Position, View, ViewError};
 use proto::{
-    catalog::v1::{ImageGrant, TagThen},
+    catalog::v1::{ImageDeleted, ImageGrant, TagThen},
     editor::v1::{Revision, RevisionSaved},
     events::{BuildsEvent, ImageEvent, RepositoryEvent, SpecEvent},
 };
@@ -85,13 +85,25 @@ fn fold(tile: &mut Tile, tags: &mut Tags, grants: &mut Grants, row: &HistoryRow)
     }
     let fact = row.fact();
     match row.category.as_str() {
-        "image" => tile.image(&fact, &read::<ImageEvent>(row)?),
+        "image" => {
+            let event = read::<ImageEvent>(row)?;
+            if matches!(
+                &event,
+                ImageEvent::Purged(_) | ImageEvent::Deleted(ImageDeleted { purge: true, .. })
+            ) {
+                *tags = Tags::default();
+            }
+            tile.image(&fact, &event);
+        }
         "spec" => tile.spec(&fact, &read::<SpecEvent>(row)?),
         "builds" => tile.builds(&fact, &read::<BuildsEvent>(row)?),
         "repository" => {
             let event = read::<RepositoryEvent>(row)?;
             tile.repository(&fact, &event);
-            tags.fold(&fact, &event);
+            // What comes after the deletion is void.
+            if !row.after_deletion {
+                tags.fold(&fact, &event);
+            }
         }
         "access" => grants.fold(&row.actor, row.time_ms, read(row)?),
         _ => (),

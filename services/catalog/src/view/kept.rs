@@ -34,10 +34,15 @@ pub(crate) async fn until(
             .bind(time_ms)
             .fetch_one(view.rows())
             .await?;
+    let members = until_of(view, workspace, time_ms).await?;
+    Ok(about_image.map(Position::from_i64).unwrap_or_default().max(members))
+}
+
+/// Up to where the entries of a workspace count by themselves: what happens to another one's image says nothing of it.
+pub(crate) async fn until_of(view: &View, workspace: WorkspaceId, time_ms: i64) -> Result<Position, ViewError> {
     let members = view.stream(&StreamId::new("workspace", workspace)).await?;
     let by_then = members.iter().rev().find(|entry| entry.envelope.time_ms <= time_ms);
-    let about_image = about_image.map(Position::from_i64);
-    Ok(about_image.max(by_then.map(|entry| entry.position)).unwrap_or_default())
+    Ok(by_then.map(|entry| entry.position).unwrap_or_default())
 }
 
 /// The entries of one stream of the catalog's, up to a position.

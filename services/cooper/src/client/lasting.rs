@@ -113,7 +113,8 @@ where
     /// Waits a little after a failure that may pass, unless it has lasted too long.
     async fn bear(&mut self, failure: Failure) -> Result<(), Failure> {
         let since = *self.trouble_since.get_or_insert_with(Instant::now);
-        if failure.exit() != Exit::Unavailable && failure.exit() != Exit::Internal || since.elapsed() > PATIENCE {
+        let may_pass = matches!(failure.exit(), Exit::Unavailable | Exit::Internal) && !failure.is_beyond();
+        if !may_pass || since.elapsed() > PATIENCE {
             return Err(failure);
         }
         tokio::time::sleep(PAUSE).await;

@@ -1,9 +1,9 @@
-//! `cooper audit`: what happened on the platform. All of it goes out page by page, and nothing of it is kept.
+//! `cooper audit`: what happened on the platform. For programs, all of it goes out page by page.
 
 use crate::{
     cli::AuditArgs,
     client::{Session, Shell},
-    failure::Failure,
+    failure::{Exit, Failure},
     output::{Cell, Table, Tone, moment, object},
 };
 use proto::catalog::v1::{HistoryEntry, QueryEventsRequest, QueryEventsResponse};
@@ -89,7 +89,8 @@ async fn tell_all(
             page(session, &request, missing).await.map(Some)
         };
         let (lines, next) = tokio::join!(lines, next);
-        shell.output.raw(lines.unwrap_or_default().as_bytes())?;
+        let lines = lines.map_err(|error| Failure::new(Exit::Failed, format!("a page can't be written: {error}")))?;
+        shell.output.raw(lines.as_bytes())?;
         match next? {
             Some(next) => answer = next,
             None => return Ok((rows, there_are_more)),

@@ -31,24 +31,35 @@ struct Process {
 
 pub(super) async fn run(shell: &Shell, command: Option<&ViewsCommand>) -> Result<(), Failure> {
     let session = shell.session().await?;
-    let processes = processes(&session).await?;
+    let (processes, away) = processes(&session).await?;
     match command {
-        None | Some(ViewsCommand::Ls) => list(shell, &processes),
-        Some(ViewsCommand::Rebuild { name }) => rebuild(shell, &session, &processes, name.as_deref()).await,
+        None | Some(ViewsCommand::Ls) => list(shell, &processes)?,
+        Some(ViewsCommand::Rebuild { name }) => rebuild(shell, &session, &processes, name.as_deref()).await?,
     }
+    if away.is_empty() {
+        return Ok(());
+    }
+    let sentence = format!(
+        "nothing is known of the views of {}: they can't answer",
+        away.join(", ")
+    );
+    Err(Failure::new(Exit::Unavailable, sentence))
 }
 
-async fn processes(session: &Session) -> Result<Vec<Process>, Failure> {
-    let mut processes: Vec<Process> = Vec::new();
+/// Those that answer, and the services that don't.
+async fn processes(session: &Session) -> Result<(Vec<Process>, Vec<&'static str>), Failure> {
+    let (mut processes, mut away) = (Vec::<Process>::new(), Vec::new());
     for (name, address) in SERVICES {
-        let has = session
-            .call(async || {
-                session
-                    .admin()
-                    .list_views(of_service(address, ListViewsRequest {}))
-                    .await
-            })
-            .await?;
+        let request = of_service(address, ListViewsRequest {});
+        // Not repeated: what is away at the moment is not waited for.
+        let has = match session.admin().list_views(request).await.map_err(Failure::from) {
+            Ok(has) => has.into_inner(),
+            Err(failure) if failure.exit() == Exit::Unavailable => {
+                away.push(name);
+                continue;
+            }
+            Err(failure) => return Err(failure),
+        };
         match processes.iter_mut().find(|other| other.has.process == has.process) {
             Some(same) => same.names.push(name),
             None => processes.push(Process {
@@ -58,7 +69,7 @@ async fn processes(session: &Session) -> Result<Vec<Process>, Failure> {
             }),
         }
     }
-    Ok(processes)
+    Ok((processes, away))
 }
 
 fn list(shell: &Shell, processes: &[Process]) -> Result<(), Failure> {
@@ -91,12 +102,15 @@ fn list(shell: &Shell, processes: &[Process]) -> Result<(), Failure> {
 
 async fn rebuild(shell: &Shell, session: &Session, processes: &[Process], name: Option<&str>) -> Result<(), Failure> {
     let is_meant = |view: &str| name.is_none_or(|name| name == view);
-    let mut found = false;
+    let (mut found, mut failed) = (false, Vec::new());
     for process in processes {
         for view in process.has.views.iter().filter(|view| is_meant(&view.name)) {
             found = true;
-            let rebuilt = grow(shell, session, process.address, &view.name).await?;
-            tell(shell, process, &view.name, &rebuilt)?;
+            match grow(shell, session, process.address, &view.name).await {
+                Ok(rebuilt) => tell(shell, process, &view.name, &rebuilt)?,
+                Err(failure) if failure.exit() == Exit::Interrupted => return Err(failure),
+                Err(failure) => failed.push((&view.name, failure)),
+            }
         }
     }
     match name {
@@ -104,7 +118,15 @@ async fn rebuild(shell: &Shell, session: &Session, processes: &[Process], name: 
             let sentence = format!("there is no view {name:?}: `cooper admin views` lists them");
             Err(Failure::new(Exit::NotFound, sentence))
         }
-        _ => Ok(()),
+        _ => match failed.pop() {
+            None => Ok(()),
+            Some((name, last)) => {
+                for (name, failure) in failed {
+                    shell.output.urgent(&format!("{name} is not rebuilt: {failure}"));
+                }
+                Err(Failure::new(last.exit(), format!("{name} is not rebuilt: {last}")))
+            }
+        },
     }
 }
 
@@ -149,10 +171,12 @@ fn tell(shell: &Shell, process: &Process, name: &str, rebuilt: &RebuiltView) -> 
         .differing
         .iter()
         .map(|table| {
-            format!(
-                "{} had {} rows instead of {}",
-                table.name, table.live_rows, table.rebuilt_rows
-            )
+            let (name, live, rebuilt) = (&table.name, table.live_rows, table.rebuilt_rows);
+            if live == rebuilt {
+                format!("{name} had other values in its {live} rows")
+            } else {
+                format!("{name} had {live} rows instead of {rebuilt}")
+            }
         })
         .collect();
     let outcome = match (&*differing, rebuilt.replaced) {

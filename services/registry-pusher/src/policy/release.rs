@@ -53,7 +53,11 @@ async fn empty(pusher: &Pusher, path: &str) -> anyhow::Result<()> {
     for digest in digests {
         pusher.registry.remove(path, &digest).await?;
     }
-    let left = pusher.registry.tags(path).await?;
-    ensure!(left.is_empty(), "{} tags are left", left.len());
+    // A registry whose disk was full lists tags that lead to nothing.
+    let mut left = 0;
+    for tag in pusher.registry.tags(path).await? {
+        left += usize::from(pusher.registry.digest(path, &tag).await?.is_some());
+    }
+    ensure!(left == 0, "{left} tags are left");
     Ok(())
 }

@@ -5,7 +5,11 @@ use crate::{
     client::{Session, Shell},
     failure::{Exit, Failure},
 };
-use proto::catalog::v1::{SignedCheckpoints, StoredEntry, VerifyHistoryRequest, verify_history_response::Part};
+use eventlog::{Entry, Position, StreamId};
+use proto::{
+    catalog::v1::{ImageName, SignedCheckpoints, StoredEntry, VerifyHistoryRequest, verify_history_response::Part},
+    events::ImageEvent,
+};
 use transparency::{Checkpoint, Hash, follows, includes, leaf};
 
 /// What a server takes.
@@ -45,6 +49,7 @@ pub(super) async fn verify(shell: &Shell, session: &Session, trust: &mut Trust, 
         }
     }
     let proving = proving.ok_or_else(unproved)?;
+    proving.ensure_meant(shell, image)?;
     trust.keep(&proving.newest);
     words::image(shell, &proving.newest, proving.proved, proving.unsigned)
 }
@@ -76,6 +81,8 @@ struct Proving {
     newest: Checkpoint,
     /// What all streams are about; empty until it is known.
     key: String,
+    /// What the image is called, as the entries tell; they begin with its creation.
+    name: Option<ImageName>,
     last: u64,
     proved: u64,
     unsigned: u64,
@@ -88,6 +95,7 @@ impl Proving {
             key: image
                 .strip_prefix("img_")
                 .map_or_else(String::new, |_| image.to_owned()),
+            name: None,
             last: 0,
             proved: 0,
             unsigned: 0,
@@ -100,8 +108,13 @@ impl Proving {
         if self.key.is_empty() {
             about.clone_into(&mut self.key);
         }
+        let is_first = self.last == 0;
         let is_next = position > self.last && about == self.key;
         self.last = position;
+        self.learn_name(entry);
+        if is_first && self.name.is_none() {
+            return Err(words::another(shell, "they do not begin with the creation of an image"));
+        }
         if is_next && position > self.newest.size {
             self.unsigned += 1;
             return Ok(());
@@ -115,6 +128,35 @@ impl Proving {
         }
         self.proved += 1;
         Ok(())
+    }
+}
+
+impl Proving {
+    fn learn_name(&mut self, entry: &StoredEntry) {
+        let Some(stream) = StreamId::parse(&entry.stream).filter(|stream| stream.category == "image") else {
+            return;
+        };
+        let decoded = Entry::decode(Position(entry.position), stream, entry.content.clone());
+        for event in decoded.events().unwrap_or_default() {
+            match event {
+                ImageEvent::Created(event) => self.name = event.name,
+                ImageEvent::Renamed(event) => self.name = event.to,
+                ImageEvent::Described(_) | ImageEvent::Deleted(_) | ImageEvent::Purged(_) => (),
+            }
+        }
+    }
+
+    /// A server that shows another image's entries proves nothing of the one that was asked for.
+    fn ensure_meant(&self, shell: &Shell, asked: &str) -> Result<(), Failure> {
+        let Some(name) = &self.name else {
+            return Err(words::another(shell, "there are none"));
+        };
+        let is_meant = asked == self.key || access::Name::parse(asked, "").is_ok_and(|asked| asked.path == name.path);
+        if is_meant {
+            Ok(())
+        } else {
+            Err(words::another(shell, &format!("they are of {}", name.path)))
+        }
     }
 }
 

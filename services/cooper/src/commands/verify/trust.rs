@@ -5,7 +5,10 @@ use crate::{
     client::{Home, Shell},
     failure::{Exit, Failure},
 };
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 use transparency::{Checkpoint, PublicKey};
 
 /// Files in the folder of the server.
@@ -30,7 +33,7 @@ impl Trust {
                 (None, Some(kept)) => Some(parse_key(&kept)?),
                 (None, None) => None,
             },
-            given: given(args)?,
+            given: given(&args.checkpoints)?,
             home,
         })
     }
@@ -47,9 +50,18 @@ impl Trust {
             ));
             read_key(&own.to_string_lossy())?
         };
+        let mut checkpoints = args.checkpoints.clone();
+        let own = data.join("checkpoints");
+        if checkpoints.is_empty() && own.exists() {
+            shell.output.notice(format!(
+                "trusting the checkpoints of the folder itself, {}; --checkpoint names those that were kept elsewhere",
+                own.display()
+            ));
+            checkpoints.push(own);
+        }
         Ok(Self {
             key: Some(key),
-            given: given(args)?,
+            given: given(&checkpoints)?,
             home: None,
         })
     }
@@ -124,15 +136,15 @@ impl Trust {
     }
 }
 
-fn given(args: &VerifyArgs) -> Result<Vec<(String, String)>, Failure> {
-    let read = |path: &std::path::PathBuf| {
+fn given(checkpoints: &[PathBuf]) -> Result<Vec<(String, String)>, Failure> {
+    let read = |path: &PathBuf| {
         let name = path.display().to_string();
         match fs::read_to_string(path) {
             Ok(text) => Ok((name, text)),
             Err(error) => Err(Failure::new(Exit::Invalid, format!("{name} can't be read: {error}"))),
         }
     };
-    args.checkpoints.iter().map(read).collect()
+    checkpoints.iter().map(read).collect()
 }
 
 /// The text of a key, or the name of a file with it.

@@ -120,6 +120,12 @@ pub(super) fn unproved(shell: &Shell, position: u64, newest: &Checkpoint) -> Fai
     )
 }
 
+/// What the server shows is not of the image that was asked for.
+pub(super) fn another(shell: &Shell, why: &str) -> Failure {
+    let sentence = format!("the entries that the server shows are not those of the image: {why}");
+    refused(shell, &sentence, &json!({ "verified": false }))
+}
+
 pub(super) fn shorter(shell: &Shell, older: &Checkpoint, newest: &Checkpoint) -> Failure {
     refused(
         shell,
