@@ -1,21 +1,25 @@
 //! EditorService.
 
+mod reading;
+
 use crate::{
+    diff,
     domain::{Command, Refused, Spec},
-    upload, view,
+    lint, upload, view,
 };
 use ::context::Limits;
 use access::Right;
-use aggregate::Aggregate as _;
+use aggregate::{Aggregate as _, RefusalKind};
 use eventlog::{Done, ExecuteError, Outcome, View, Writer};
 use git::normalize;
 use ids::ImageId;
 use proto::editor::v1::{
-    BuildSpec, ContextKind, GetSpecRequest, GetSpecResponse, GitSource, ListRevisionsRequest, ListRevisionsResponse,
-    RestoreRevisionRequest, RestoreRevisionResponse, Revision, SaveSpecRequest, SaveSpecResponse, UploadContextRequest,
-    UploadContextResponse, UploadStart, editor_service_server::EditorService, upload_context_request::Part,
+    BuildSpec, ContextKind, DiffRevisionsRequest, DiffRevisionsResponse, GetSpecRequest, GetSpecResponse, GitSource,
+    LintDockerfileRequest, LintDockerfileResponse, ListRevisionsRequest, ListRevisionsResponse, RestoreRevisionRequest,
+    RestoreRevisionResponse, SaveSpecRequest, SaveSpecResponse, UploadContextRequest, UploadContextResponse,
+    UploadStart, editor_service_server::EditorService, upload_context_request::Part,
 };
-use service::{Call, Failure, World, invalid, page};
+use service::{Call, Failure, World, invalid};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status, Streaming};
@@ -53,9 +57,13 @@ impl EditorApi {
             .ok_or_else(|| invalid("spec", "a save needs what to save"))?;
         let spec = self.with_source(spec)?;
         if request.validate_only {
+            let diagnostics = lint::of_spec(&spec).await;
             let first = save_command(spec, request.note, None);
             Spec::default().decide(first).map_err(refused)?;
-            return Ok(SaveSpecResponse::default());
+            return Ok(SaveSpecResponse {
+                diagnostics,
+                ..SaveSpecResponse::default()
+            });
         }
         let located = self
             .world
@@ -63,14 +71,44 @@ impl EditorApi {
             .image(&call.caller, &request.image, Right::Write)
             .await?;
         self.keep_files(located.image, &spec).await?;
-        let command = save_command(spec, request.note, request.expected_revision);
+        let diagnostics = lint::of_spec(&spec).await;
+        let expected = request.expected_revision;
+        let command = save_command(spec, request.note, expected);
         let request = call.request(&self.world, &request.request_id)?;
-        let done = self.writer.execute::<Spec>(&request, &located.image, command).await?;
+        let done = self.execute(&request, located.image, command, expected).await?;
         Ok(SaveSpecResponse {
             position: done.position.0,
             revision: self.revision_of(&done).await?,
             created: done.outcome != Outcome::Unchanged,
+            diagnostics,
         })
+    }
+
+    /// Whoever comes second is told who came first, and what that changed.
+    async fn execute(
+        &self,
+        request: &eventlog::Request,
+        image: ImageId,
+        command: Command,
+        expected: Option<u32>,
+    ) -> Result<Done<Spec>, Failure> {
+        let refusal = match self.writer.execute::<Spec>(request, &image, command).await {
+            Err(ExecuteError::Refused(refusal)) => refusal,
+            ended => return Ok(ended?),
+        };
+        let image = image.to_string();
+        if let Some(expected) = expected.filter(|_| refusal.kind() == RefusalKind::Stale)
+            && let Some(current) = view::saved(&self.view, &image, None).await?
+            && let Some(seen) = self.before(&image, expected).await?
+        {
+            return Err(refused(Refused::Overtaken {
+                expected,
+                current: current.number,
+                actor: current.actor,
+                changed: diff::names(&seen, &current.spec.unwrap_or_default()),
+            }));
+        }
+        Err(ExecuteError::Refused(refusal).into())
     }
 
     /// Reads the address of the repository, as the builder will. In the half that is not used, http is nobody's danger.
@@ -118,66 +156,6 @@ impl EditorApi {
         }
     }
 
-    async fn get(&self, request: Request<GetSpecRequest>) -> Result<GetSpecResponse, Failure> {
-        let (call, request) = self.admit(request).await?;
-        let located = self.world.access.any_image(&call.caller, &request.image).await?;
-        let image = located.image.to_string();
-        let revision = match request.revision {
-            Some(0) => self.draft(),
-            Some(number) => self.revision(&image, number).await?,
-            None => view::saved(&self.view, &image, None)
-                .await?
-                .unwrap_or_else(|| self.draft()),
-        };
-        Ok(GetSpecResponse {
-            revision: Some(revision),
-        })
-    }
-
-    /// What the editor shows before the first save.
-    fn draft(&self) -> Revision {
-        Revision {
-            spec: Some(BuildSpec {
-                context_kind: ContextKind::LocalFolder.into(),
-                dockerfile: self.world.config.editor.default_dockerfile.clone(),
-                ..BuildSpec::default()
-            }),
-            ..Revision::default()
-        }
-    }
-
-    async fn revision(&self, image: &str, number: u32) -> Result<Revision, Failure> {
-        if let Some(revision) = view::saved(&self.view, image, Some(number)).await? {
-            return Ok(revision);
-        }
-        let newest = view::saved(&self.view, image, None).await?;
-        Err(refused(Refused::NoSuchRevision {
-            revision: number,
-            newest: newest.map_or(0, |newest| newest.number),
-        }))
-    }
-
-    async fn list(&self, request: Request<ListRevisionsRequest>) -> Result<ListRevisionsResponse, Failure> {
-        let (call, request) = self.admit(request).await?;
-        let located = self.world.access.any_image(&call.caller, &request.image).await?;
-        let below = match &*request.page_token {
-            "" => u32::MAX,
-            token => token
-                .parse()
-                .map_err(|_| invalid("page_token", "not a token of this call"))?,
-        };
-        let rows = page(request.page_size)?;
-        let (revisions, has_more) = view::page(&self.view, &located.image.to_string(), below, rows).await?;
-        let next_page_token = match revisions.last() {
-            Some(last) if has_more => last.number.to_string(),
-            _ => String::new(),
-        };
-        Ok(ListRevisionsResponse {
-            revisions,
-            next_page_token,
-        })
-    }
-
     async fn restore(&self, request: Request<RestoreRevisionRequest>) -> Result<RestoreRevisionResponse, Failure> {
         let (call, request) = self.admit(request).await?;
         let located = self
@@ -193,8 +171,9 @@ impl EditorApi {
             expected_revision: request.expected_revision,
             restored_from: old.number,
         };
+        let expected = request.expected_revision;
         let request = call.request(&self.world, &request.request_id)?;
-        let done = self.writer.execute::<Spec>(&request, &located.image, command).await?;
+        let done = self.execute(&request, located.image, command, expected).await?;
         Ok(RestoreRevisionResponse {
             position: done.position.0,
             revision: self.revision_of(&done).await?,
@@ -280,6 +259,20 @@ impl EditorService for EditorApi {
         request: Request<RestoreRevisionRequest>,
     ) -> Result<Response<RestoreRevisionResponse>, Status> {
         Ok(self.restore(request).await.map(Response::new)?)
+    }
+
+    async fn diff_revisions(
+        &self,
+        request: Request<DiffRevisionsRequest>,
+    ) -> Result<Response<DiffRevisionsResponse>, Status> {
+        Ok(self.diff(request).await.map(Response::new)?)
+    }
+
+    async fn lint_dockerfile(
+        &self,
+        request: Request<LintDockerfileRequest>,
+    ) -> Result<Response<LintDockerfileResponse>, Status> {
+        Ok(self.lint(request).await.map(Response::new)?)
     }
 
     async fn upload_context(

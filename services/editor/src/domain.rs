@@ -6,6 +6,7 @@ mod refused;
 mod rules;
 
 pub(crate) use refused::Refused;
+pub(crate) use rules::DOCKERFILE_BYTES_MAX;
 
 use aggregate::Aggregate;
 use ids::ImageId;

@@ -3,7 +3,9 @@
 //! It owns the streams `spec.<image>`, and the store of uploaded files.
 
 mod api;
+mod diff;
 mod domain;
+mod lint;
 mod policy;
 mod upload;
 mod view;

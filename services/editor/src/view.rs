@@ -177,6 +177,7 @@ impl From<Found> for Revision {
             actor: found.actor,
             time: timestamp(found.time_ms),
             restored_from: found.restored_from,
+            diagnostics: Vec::new(),
         }
     }
 }
@@ -201,6 +202,7 @@ pub(crate) async fn saved(view: &View, image: &str, number: Option<u32>) -> Resu
             actor: entry.envelope.actor.clone(),
             time: timestamp(entry.envelope.time_ms),
             restored_from: saved.restored_from,
+            diagnostics: Vec::new(),
         }),
         SpecEvent::ContextUploaded(_) => None,
     });

@@ -102,6 +102,8 @@ fn expectations() -> BTreeMap<&'static str, (Takes, Value)> {
         ),
         ("editor.v1.EditorService/GetSpec", (READ, image())),
         ("editor.v1.EditorService/ListRevisions", (READ, image())),
+        ("editor.v1.EditorService/DiffRevisions", (READ, image())),
+        ("editor.v1.EditorService/LintDockerfile", (WRITE, image())),
         (
             "editor.v1.EditorService/RestoreRevision",
             (WRITE, json!({ "image": "$image", "revision": 1 })),

@@ -136,6 +136,7 @@ fn revision(row: &HistoryRow, saved: RevisionSaved) -> Revision {
         actor: row.actor.clone(),
         time: timestamp(row.time_ms),
         restored_from: saved.restored_from,
+        diagnostics: Vec::new(),
     }
 }
 

@@ -7,6 +7,18 @@ use aggregate::{Refusal, RefusalKind};
 pub(crate) enum Refused {
     #[error("the current revision is {current}, and you looked at {expected}: look again, then save")]
     Stale { expected: u32, current: u32 },
+    /// The same, told by whoever knows the revisions.
+    #[error(
+        "the current revision is {current}, saved by {actor}, and you looked at {expected} \
+         (since then: {}): look again, then save",
+        listed(changed)
+    )]
+    Overtaken {
+        expected: u32,
+        current: u32,
+        actor: String,
+        changed: Vec<String>,
+    },
     #[error("there is no revision {revision}, the newest is {newest}")]
     NoSuchRevision { revision: u32, newest: u32 },
     #[error("the attached files are not stored for this image, or no longer: upload them, then save")]
@@ -40,6 +52,18 @@ pub(crate) enum Refused {
     NotText { field: &'static str, character: char },
 }
 
+/// So many names fit into a sentence.
+fn listed(names: &[String]) -> String {
+    const SHOWN: usize = 5;
+    match names {
+        [] => "nothing that counts".to_owned(),
+        [shown @ .., _] if shown.len() >= SHOWN => {
+            format!("{} and {} more", names[..SHOWN].join(", "), names.len() - SHOWN)
+        }
+        all => all.join(", "),
+    }
+}
+
 /// A field in the user's words.
 fn called(field: &str) -> &'static str {
     match field {
@@ -53,7 +77,7 @@ fn called(field: &str) -> &'static str {
 impl Refusal for Refused {
     fn kind(&self) -> RefusalKind {
         match self {
-            Self::Stale { .. } => RefusalKind::Stale,
+            Self::Stale { .. } | Self::Overtaken { .. } => RefusalKind::Stale,
             Self::NoSuchRevision { .. } => RefusalKind::NotFound,
             Self::ContextNotUploaded => RefusalKind::WrongState,
             Self::DockerfileTooLarge { .. } | Self::SpecTooLarge { .. } | Self::NoteTooLong { .. } => {
@@ -74,7 +98,7 @@ impl Refusal for Refused {
 
     fn reason(&self) -> &'static str {
         match self {
-            Self::Stale { .. } => "STALE_REVISION",
+            Self::Stale { .. } | Self::Overtaken { .. } => "STALE_REVISION",
             Self::NoSuchRevision { .. } => "NO_SUCH_REVISION",
             Self::ContextNotUploaded => "CONTEXT_NOT_UPLOADED",
             Self::DockerfileTooLarge { .. } => "DOCKERFILE_TOO_LARGE",
@@ -100,6 +124,17 @@ impl Refusal for Refused {
                 ("current", current.to_string()),
                 ("expected_revision", expected.to_string()),
             ],
+            Self::Overtaken {
+                expected,
+                current,
+                actor,
+                changed,
+            } => vec![
+                ("current", current.to_string()),
+                ("expected_revision", expected.to_string()),
+                ("actor", actor.clone()),
+                ("changed", changed.join(",")),
+            ],
             Self::NoSuchRevision { newest, .. } => vec![("current", newest.to_string())],
             Self::DockerfileTooLarge { bytes } => limit(*bytes, DOCKERFILE_BYTES_MAX),
             Self::SpecTooLarge { bytes } => limit(*bytes, REST_BYTES_MAX),
@@ -119,6 +154,7 @@ impl Refusal for Refused {
             Self::Platform { .. } | Self::SeveralPlatforms => Some("spec.platforms"),
             Self::NotText { field, .. } => Some(field),
             Self::Stale { .. }
+            | Self::Overtaken { .. }
             | Self::NoSuchRevision { .. }
             | Self::ContextNotUploaded
             | Self::DockerfileTooLarge { .. }

@@ -3,7 +3,7 @@
 use super::Refused;
 use proto::editor::v1::{BuildSpec, ContextKind, GitSource};
 
-pub(super) const DOCKERFILE_BYTES_MAX: usize = 256 * 1024;
+pub(crate) const DOCKERFILE_BYTES_MAX: usize = 256 * 1024;
 /// Everything else together, so that a revision fits into an entry and a page of them into an answer.
 pub(super) const REST_BYTES_MAX: usize = 64 * 1024;
 pub(super) const NOTE_BYTES_MAX: usize = 4 * 1024;

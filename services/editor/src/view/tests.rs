@@ -155,6 +155,7 @@ async fn revisions_are_listed_newest_first_without_their_dockerfiles() {
                 actor: "ada".to_owned(),
                 time: timestamp(1_000_000),
                 restored_from: 0,
+                diagnostics: Vec::new(),
             }
         );
         let whole = saved(view, &id, Some(2)).await.unwrap().unwrap();

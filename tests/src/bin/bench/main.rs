@@ -8,6 +8,7 @@ mod click;
 mod docker;
 mod figures;
 mod history;
+mod lint;
 mod list;
 mod log;
 mod platform;
@@ -50,7 +51,7 @@ struct Row {
     measure: Measure,
 }
 
-const ROWS: [Row; 15] = [
+const ROWS: [Row; 16] = [
     Row {
         name: "click",
         measure: |bench| Box::pin(click::unchanged(bench)),
@@ -78,6 +79,10 @@ const ROWS: [Row; 15] = [
     Row {
         name: "save-one",
         measure: |bench| Box::pin(save::all_on_one(bench)),
+    },
+    Row {
+        name: "lint",
+        measure: |bench| Box::pin(lint::nonsense(bench)),
     },
     Row {
         name: "list",
