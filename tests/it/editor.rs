@@ -1,6 +1,8 @@
 //! The editor on a real log: revisions, the two kinds of context, and what is too large.
 
+mod broken;
 mod command;
+mod lint;
 mod uploads;
 
 use proto::editor::v1::{

@@ -61,7 +61,7 @@ pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
         return None;
     }
     let near = known.into_iter().filter(|known| *known != word);
-    let near = near.map(|known| (strsim::levenshtein(word, known), known));
+    let near = near.map(|known| (strsim::osa_distance(word, known), known));
     near.filter(|(distance, _)| *distance < 3).min().map(|(_, known)| known)
 }
 

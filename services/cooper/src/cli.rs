@@ -11,7 +11,7 @@ mod verify;
 pub(crate) use access::{AclCommand, RightWord, ShareArgs, Who};
 pub(crate) use as_of::AsOf;
 pub(crate) use history::{AuditArgs, HistoryArgs};
-pub(crate) use image::{BuildArgs, CreateArgs, ImageCommand, LogsArgs, LsArgs, Newest, OfBuild, SaveArgs};
+pub(crate) use image::{BuildArgs, CreateArgs, ImageCommand, LintArgs, LogsArgs, LsArgs, Newest, OfBuild, SaveArgs};
 pub(crate) use spec::{Pair, SpecArgs};
 pub(crate) use verify::VerifyArgs;
 

@@ -6,10 +6,13 @@ mod as_of;
 mod audit;
 mod build;
 mod build_directory;
+mod diff;
+mod edit;
 mod events;
 mod history;
 mod image;
 mod journal;
+mod lint;
 mod locate;
 mod login;
 mod nats_config;
@@ -62,10 +65,11 @@ async fn image(shell: &Shell, command: ImageCommand) -> Result<(), Failure> {
         ImageCommand::Check { name } => image::check(shell, name).await,
 
         ImageCommand::Save(args) => Box::pin(save::save(shell, *args)).await,
-        ImageCommand::Edit(args) => save::edit(shell, &args.image).await,
+        ImageCommand::Edit(args) => Box::pin(edit::edit(shell, &args.image)).await,
+        ImageCommand::Lint(args) => lint::lint(shell, args).await,
         ImageCommand::Revisions { image, newest } => revisions::revisions(shell, &image, newest).await,
         ImageCommand::Dockerfile { image, revision } => revisions::dockerfile(shell, &image, revision).await,
-        ImageCommand::Diff { image, from, to } => revisions::diff(shell, &image, from, to).await,
+        ImageCommand::Diff { image, from, to } => diff::diff(shell, &image, from, to).await,
         ImageCommand::Restore {
             image,
             revision,

@@ -9,7 +9,7 @@ use crate::{
 };
 use ::context::Limits;
 use access::Right;
-use aggregate::{Aggregate as _, RefusalKind};
+use aggregate::Aggregate as _;
 use eventlog::{Done, ExecuteError, Outcome, View, Writer};
 use git::normalize;
 use ids::ImageId;
@@ -97,7 +97,7 @@ impl EditorApi {
             ended => return Ok(ended?),
         };
         let image = image.to_string();
-        if let Some(expected) = expected.filter(|_| refusal.kind() == RefusalKind::Stale)
+        if let Some(expected) = expected.filter(|_| refusal.reason() == "STALE_REVISION")
             && let Some(current) = view::saved(&self.view, &image, None).await?
             && let Some(seen) = self.before(&image, expected).await?
         {

@@ -1,3 +1,5 @@
+//! Each rule, with what it finds and what it leaves alone.
+
 use super::*;
 
 fn told(text: &str) -> Vec<(u32, &'static str)> {

@@ -1,3 +1,5 @@
+//! Words against the reference of Dockerfiles.
+
 use super::*;
 use std::collections::HashMap;
 

@@ -53,6 +53,8 @@ pub(crate) enum ImageCommand {
     Save(Box<SaveArgs>),
     /// Edit the Dockerfile in $EDITOR; saves when it changed.
     Edit(OneImage),
+    /// Tell what Docker would stop at, what is forbidden here, and what could be better.
+    Lint(LintArgs),
     /// List the revisions, newest first.
     Revisions {
         /// By name, address or id.
@@ -180,6 +182,16 @@ pub(crate) struct SaveArgs {
     pub(crate) expect_revision: Option<u32>,
     #[command(flatten)]
     pub(crate) spec: SpecArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LintArgs {
+    /// What is saved; with -f, the file is read as this image's, with its build arguments.
+    #[arg(value_name = "IMAGE")]
+    pub(crate) image: Option<Reference>,
+    /// A Dockerfile, saved or not; `-` reads it from stdin [default without IMAGE: ./Dockerfile].
+    #[arg(short, long = "file", value_name = "FILE")]
+    pub(crate) file: Option<std::path::PathBuf>,
 }
 
 /// How much of a long list.

@@ -1,5 +1,6 @@
 //! `cooper image build`: starts a build, or joins the one that runs, and follows it.
 
+use super::lint;
 use crate::{
     cli::{BuildArgs, Pair},
     client::{Session, Shell, request_id},
@@ -24,6 +25,7 @@ pub(crate) async fn build(shell: &Shell, args: BuildArgs) -> Result<(), Failure>
         }),
     };
     let name = &args.image.image;
+    lint::say_of_saved(shell, &session, &image, name).await;
     let build = match start(&session, request).await {
         Err(failure) if failure.is("BUILD_RUNNING") && args.attach => {
             let running = failure

@@ -3,6 +3,7 @@
 use super::{
     build::{advise, detached, follow, start},
     image::say_inherited,
+    lint,
     save::Prepared,
 };
 use crate::{
@@ -41,6 +42,7 @@ pub(crate) async fn build(shell: &Shell, args: BuildDirectory) -> Result<(), Fai
     } else {
         format!("nothing changed since revision {}", saved.revision)
     });
+    lint::say(shell, &reference.image, &saved.diagnostics);
     let request = StartBuildRequest {
         request_id: request_id(),
         image: image.id.clone(),

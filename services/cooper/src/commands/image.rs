@@ -1,6 +1,6 @@
 //! `cooper image create`, `rename`, `describe`, `delete` and `check`.
 
-use super::save::Prepared;
+use super::{lint, save::Prepared};
 use crate::{
     cli::CreateArgs,
     client::{Shell, request_id},
@@ -58,6 +58,7 @@ pub(crate) async fn create(shell: &Shell, args: CreateArgs) -> Result<(), Failur
                 .after(done)
                 .advising(format!("`cooper image save {}` saves a first revision", request.name))
         })?;
+    lint::say(shell, &request.name, &saved.diagnostics);
     if shell.output.is_json() {
         let mut fields = object_of(&made);
         fields.extend(object_of(&saved));

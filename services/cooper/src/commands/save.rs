@@ -1,39 +1,37 @@
-//! `cooper image save` and `edit`: new revisions.
+//! `cooper image save`: new revisions, and the flags that other commands share with it.
 
-use super::build::advise;
+use super::{build::advise, diff::say_overtaken, lint};
 use crate::{
     cli::{Pair, SaveArgs, SpecArgs},
     client::{Session, Shell, request_id},
     failure::{Exit, Failure},
-    interrupt,
     reference::Reference,
     upload::{Source, read_text, upload},
 };
 use proto::editor::v1::{BuildSpec, ContextKind, GitSource, SaveSpecRequest, SaveSpecResponse, UploadedContext};
-use std::{
-    collections::BTreeMap,
-    env, fs,
-    io::{IsTerminal as _, Read as _},
-    path::Path,
-};
+use std::{collections::BTreeMap, io::Read as _, path::Path};
 
 /// How often a save begins again when somebody else was faster.
 const ATTEMPTS: u32 = 8;
-/// How `sh` ends when it finds no such program.
-const NO_SUCH_COMMAND: i32 = 127;
 
 pub(crate) async fn save(shell: &Shell, args: SaveArgs) -> Result<(), Failure> {
     let prepared = Prepared::read(shell, &args.spec)?;
     let session = shell.session().await?;
     let image = session.locate(&args.image).await?;
-    let saved = Box::pin(prepared.save(shell, &session, &image, args.expect_revision)).await;
-    let saved = saved.map_err(|failure| advise(failure, &args.image))?;
+    let saved = match Box::pin(prepared.save(shell, &session, &image, args.expect_revision)).await {
+        Err(failure) => {
+            say_overtaken(shell, &session, &image, args.expect_revision, &failure).await;
+            return Err(advise(failure, &args.image));
+        }
+        Ok(saved) => saved,
+    };
     answer(shell, &args.image, &saved)
 }
 
-fn answer(shell: &Shell, image: &Reference, saved: &SaveSpecResponse) -> Result<(), Failure> {
+pub(super) fn answer(shell: &Shell, image: &Reference, saved: &SaveSpecResponse) -> Result<(), Failure> {
     let image = &image.image;
     let revision = saved.revision;
+    lint::say(shell, image, &saved.diagnostics);
     let sentence = if saved.created {
         format!("revision {revision} of {image} is saved: next, `cooper image build {image}`")
     } else {
@@ -201,7 +199,7 @@ fn change(known: &mut BTreeMap<String, String>, given: &[Pair], removed: &[Strin
     known.extend(given.iter().map(|pair| (pair.key.clone(), pair.value.clone())));
 }
 
-fn read_dockerfile(file: &Path) -> Result<String, Failure> {
+pub(super) fn read_dockerfile(file: &Path) -> Result<String, Failure> {
     if file != Path::new("-") {
         return read_text(file);
     }
@@ -211,95 +209,6 @@ fn read_dockerfile(file: &Path) -> Result<String, Failure> {
         .read_to_string(&mut text)
         .map_err(|error| Failure::new(Exit::Invalid, format!("the Dockerfile on stdin can't be read: {error}")))?;
     Ok(text)
-}
-
-pub(crate) async fn edit(shell: &Shell, reference: &Reference) -> Result<(), Failure> {
-    let editor = editor(reference)?;
-    let session = shell.session().await?;
-    // By id: while somebody types, the name may go to another image.
-    let image = session.image(&session.locate(reference).await?).await?.id;
-    let seen = session.revision(&image, None).await?;
-    let mut spec = seen.spec.unwrap_or_default();
-    if spec.context_kind() == ContextKind::GitRepository {
-        shell
-            .output
-            .notice("this image is built from a git repository: the Dockerfile here is used once that changes");
-    }
-    let (text, folder) = edited(&editor, &spec.dockerfile).await?;
-    if text == spec.dockerfile && seen.number != 0 {
-        shell.output.notice("nothing changed, nothing is saved");
-        return Ok(());
-    }
-    spec.dockerfile = text;
-    if spec.context_kind() == ContextKind::Unspecified {
-        spec.set_context_kind(ContextKind::LocalFolder);
-    }
-    let request = SaveSpecRequest {
-        request_id: request_id(),
-        image,
-        spec: Some(spec),
-        note: String::new(),
-        expected_revision: Some(seen.number),
-        validate_only: false,
-    };
-    let saved = session
-        .change(async || session.editor().save_spec(request.clone()).await)
-        .await
-        .map_err(|failure| {
-            // An hour of typing is not lost to a colleague's save.
-            let kept = folder.keep().join("Dockerfile");
-            failure.advising(format!("your text is kept in {}", kept.display()))
-        })?;
-    answer(shell, reference, &saved)
-}
-
-/// As with git, the editor of last resort needs a terminal; one that was named may be a script.
-fn editor(reference: &Reference) -> Result<String, Failure> {
-    let set = |name: &str| env::var(name).ok().filter(|value| !value.trim().is_empty());
-    match set("VISUAL").or_else(|| set("EDITOR")) {
-        Some(editor) => Ok(editor),
-        None if std::io::stdin().is_terminal() => Ok("vi".to_owned()),
-        None => {
-            let sentence = format!(
-                "there is no terminal to edit in: set EDITOR, or give the Dockerfile to `cooper image save {} -f -`",
-                reference.image
-            );
-            Err(Failure::new(Exit::Usage, sentence))
-        }
-    }
-}
-
-/// Lets the user edit a text, and answers it with the folder that it lies in.
-async fn edited(editor: &str, text: &str) -> Result<(String, tempfile::TempDir), Failure> {
-    let unwritable =
-        |error: std::io::Error| Failure::new(Exit::Internal, format!("no temporary file can be written: {error}"));
-    let folder = tempfile::Builder::new()
-        .prefix("cooper-")
-        .tempdir()
-        .map_err(unwritable)?;
-    let path = folder.path().join("Dockerfile");
-    fs::write(&path, text).map_err(unwritable)?;
-    // The editor has the terminal, and Ctrl-C with it.
-    let _hold = interrupt::hold();
-    // As git does: the variable may hold options.
-    let mut shell = tokio::process::Command::new("sh");
-    let ended = shell
-        .arg("-c")
-        .arg(format!("{editor} \"$1\""))
-        .arg(editor)
-        .arg(&path)
-        .status()
-        .await;
-    if !ended.as_ref().is_ok_and(std::process::ExitStatus::success) {
-        let what = match ended.ok().and_then(|status| status.code()) {
-            Some(NO_SUCH_COMMAND) => "is not installed here",
-            _ => "failed",
-        };
-        let sentence =
-            format!("the editor `{editor}` {what}, and nothing is saved: set EDITOR to the one that you like");
-        return Err(Failure::new(Exit::Failed, sentence));
-    }
-    Ok((read_text(&path)?, folder))
 }
 
 #[cfg(test)]
