@@ -10,7 +10,7 @@ use crate::{
     parse::{Dockerfile, Stage},
     shell::{self, Budget, Expanded, Malformed, Unset, Variables},
 };
-use scope::Scope;
+pub(crate) use scope::Scope;
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     ops::Range,
@@ -76,7 +76,7 @@ pub(crate) struct Undefined {
 }
 
 /// One stage, run through.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Evaluated {
     /// What its FROM is after its variables; None: not to be told.
     pub(crate) base: Option<String>,
@@ -192,7 +192,12 @@ impl<'a> Evaluation<'a> {
             .and_then(|platform| self.expanded(from, platform, &globals));
         let parent = base.as_deref().and_then(|base| numbers.get(base).copied());
         let mut evaluated = match parent.and_then(|parent| self.stages.get(parent)) {
-            Some(parent) => parent.clone(),
+            Some(parent) => Evaluated {
+                is_from_scratch: parent.is_from_scratch,
+                directory: parent.directory.clone(),
+                scope: parent.scope.clone(),
+                ..Evaluated::default()
+            },
             None => Evaluated {
                 is_from_scratch: base.as_deref() == Some("scratch"),
                 directory: "/".to_owned(),

@@ -24,7 +24,7 @@ pub(crate) struct Budget(usize);
 
 impl Default for Budget {
     fn default() -> Self {
-        Self(4 * 1024 * 1024)
+        Self(1024 * 1024)
     }
 }
 

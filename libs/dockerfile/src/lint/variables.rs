@@ -3,11 +3,15 @@
 use crate::{
     check::nearest,
     diagnostic::{Problem, Severity},
-    evaluate::Evaluation,
+    evaluate::{Evaluation, Scope},
     instruction::{Instruction, Keyword, shortened},
     parse::Dockerfile,
 };
 use std::collections::HashSet;
+
+/// Each name that is not known is compared with each that is.
+const NAMES_MAX: usize = 500;
+const TOLD_MAX: usize = 1_000;
 
 pub(super) fn rules(dockerfile: &Dockerfile, evaluation: &Evaluation<'_>, problems: &mut Vec<Problem>) {
     for instruction in &dockerfile.instructions {
@@ -20,10 +24,11 @@ pub(super) fn rules(dockerfile: &Dockerfile, evaluation: &Evaluation<'_>, proble
             .iter()
             .filter(|instruction| instruction.keyword == Keyword::Run)
         {
-            let mut told = HashSet::new();
+            let mut known = assigned(run.text());
             for name in used(run.text()) {
                 let is_outside = evaluation.globals.declares(name) && !evaluated.scope().declares(name);
-                if is_outside && !run.text().contains(&format!("{name}=")) && told.insert(name) {
+                // Once for each.
+                if is_outside && known.insert(name) {
                     problems.push(out_of_scope(run, name));
                 }
             }
@@ -37,6 +42,15 @@ fn out_of_scope(instruction: &Instruction, name: &str) -> Problem {
     let hint = format!("write `ARG {name}` in this stage, without a value");
     let at = instruction.place(&instruction.arguments_at);
     Problem::new(Severity::Warning, "UndefinedVar", at, message, hint)
+}
+
+/// The names before `=`: the script gives them values of its own.
+fn assigned(text: &str) -> HashSet<&str> {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let before = text.match_indices('=').map(|(at, _)| &text[..at]);
+    before
+        .filter_map(|before| before.rsplit(|c| !is_name(c)).next())
+        .collect()
 }
 
 /// The names behind `$` and `${`.
@@ -58,6 +72,11 @@ fn undefined(dockerfile: &Dockerfile, evaluation: &Evaluation<'_>, problems: &mu
         evaluation.stages.get(number.checked_sub(1)?)
     };
     let mut told = HashSet::new();
+    let near = |name: &str, scope: &Scope| {
+        let known: Vec<&str> = scope.names().take(NAMES_MAX + 1).collect();
+        let few = Some(known).filter(|known| known.len() <= NAMES_MAX)?;
+        nearest(name, few).map(|known| format!("did you mean ${known}?"))
+    };
     for undefined in &evaluation.undefined {
         let name = undefined.name.as_str();
         let Some(instruction) = dockerfile.instructions.get(undefined.instruction) else {
@@ -66,16 +85,17 @@ fn undefined(dockerfile: &Dockerfile, evaluation: &Evaluation<'_>, problems: &mu
         if !told.insert((undefined.instruction, name)) {
             continue;
         }
+        if told.len() > TOLD_MAX {
+            return;
+        }
         let shown = shortened(name);
         let at = instruction.place(&instruction.arguments_at);
         let mut warn = |rule, message: String, hint: String| {
             problems.push(Problem::new(Severity::Warning, rule, at.clone(), message, hint));
         };
         if instruction.keyword == Keyword::From {
-            let hint = match nearest(name, evaluation.globals.names()) {
-                Some(known) => format!("did you mean ${known}?"),
-                None => format!("declare it before the first FROM, as in ARG {shown}=..."),
-            };
+            let otherwise = || format!("declare it before the first FROM, as in ARG {shown}=...");
+            let hint = near(name, &evaluation.globals).unwrap_or_else(otherwise);
             warn(
                 "UndefinedArgInFrom",
                 format!("${shown} is not declared before the first FROM"),
@@ -88,12 +108,8 @@ fn undefined(dockerfile: &Dockerfile, evaluation: &Evaluation<'_>, problems: &mu
         };
         if evaluation.globals.declares(name) {
             problems.push(out_of_scope(instruction, &shown));
-        } else if let Some(known) = nearest(name, stage.scope().names()) {
-            warn(
-                "UndefinedVar",
-                format!("${shown} is not defined"),
-                format!("did you mean ${known}?"),
-            );
+        } else if let Some(hint) = near(name, stage.scope()) {
+            warn("UndefinedVar", format!("${shown} is not defined"), hint);
         } else if stage.is_from_scratch && name != "PATH" {
             warn(
                 "UndefinedVar",

@@ -1,12 +1,6 @@
 //! `$name` and `${name...}`.
 
-use super::{
-    Lexer, Malformed,
-    pattern::{compiled, tokens, without_prefix},
-};
-
-/// What a pattern costs of the budget, besides its length: it is compiled.
-const PATTERN_COST: usize = 4_096;
+use super::{Lexer, Malformed, pattern::Pattern};
 
 impl Lexer<'_> {
     pub(super) fn dollar(&mut self) -> Result<String, Malformed> {
@@ -78,18 +72,12 @@ impl Lexer<'_> {
                     None => (false, word.as_str()),
                 };
                 let value = found.unwrap_or_default();
-                self.budget.spend(PATTERN_COST + pattern.len())?;
+                let pattern = Pattern::of(pattern)?;
                 if modifier == '#' {
-                    return Ok(without_prefix(value, &tokens(pattern)?, is_greedy)?.to_owned());
+                    pattern.without_prefix(value, is_greedy, self.budget)
+                } else {
+                    pattern.without_suffix(value, is_greedy, self.budget)
                 }
-                // The shortest end is the shortest beginning of what is turned round.
-                let turned: String = value.chars().rev().collect();
-                let mut turned_tokens = tokens(pattern)?;
-                turned_tokens.reverse();
-                Ok(without_prefix(&turned, &turned_tokens, is_greedy)?
-                    .chars()
-                    .rev()
-                    .collect())
             }
         }
     }
@@ -109,14 +97,7 @@ impl Lexer<'_> {
                 String::new()
             });
         };
-        self.budget.spend(PATTERN_COST + pattern.len())?;
-        self.budget.spend(value.len().saturating_mul(1 + replacement.len()))?;
-        let pattern = compiled(&tokens(&pattern)?, true, false)?;
-        let limit = usize::from(!all);
-        // In the one case `$1` means a group there, in the other it means itself; the pattern has no groups.
-        Ok(pattern
-            .replacen(value, limit, regex::NoExpand(&replacement))
-            .into_owned())
+        Pattern::of(&pattern)?.replaced(value, &replacement, all, self.budget)
     }
 
     fn name(&mut self) -> String {

@@ -64,7 +64,8 @@ pub(crate) async fn nonsense(bench: &Bench) -> anyhow::Result<Vec<Line>> {
         move || {
             let random = (0..random).map(|_| ("random".to_owned(), random_pieces()));
             let repeated = LINES.iter().map(|line| ((*line).to_owned(), repeated(line)));
-            let measured = random.chain(repeated).map(|(what, text)| {
+            let names = [("many names".to_owned(), many_names())];
+            let measured = random.chain(repeated).chain(names).map(|(what, text)| {
                 let began = Instant::now();
                 black_box(lint(&text, &LintOptions::default()));
                 (began.elapsed(), what)
@@ -83,6 +84,17 @@ pub(crate) async fn nonsense(bench: &Bench) -> anyhow::Result<Vec<Line>> {
         samples: all.count(),
         details: json!({ "lint_ms": all.details(), "slowest": worst }),
     }])
+}
+
+/// Thousands that are declared, and as many that are not.
+fn many_names() -> String {
+    let declared: Vec<String> = (0..4_000).map(|number| format!("ARG AN_ARGUMENT_{number}")).collect();
+    let used: Vec<String> = (0..4_000).map(|number| format!("$AN_ARGUMENT_{number}")).collect();
+    let run = used.join("\\\n ");
+    let labels: Vec<String> = (4_000..8_000)
+        .map(|number| format!("LABEL l=$AN_ARGUMENT_{number}"))
+        .collect();
+    format!("{}\nFROM a\nRUN {run}\n{}\n", declared.join("\n"), labels.join("\n"))
 }
 
 fn random_pieces() -> String {
