@@ -71,6 +71,7 @@ pub struct BuilderSettings {
     pub build_minutes_max: u64,
     pub idle_minutes_max: u64,
     pub log_bytes_max: u64,
+    pub log_bytes_per_second: u64,
     pub attempts_max: u32,
     pub lease_seconds: u64,
     pub git_http: bool,

@@ -3,6 +3,8 @@
 //! give the same text.
 
 mod bases;
+mod clean;
+mod flow;
 mod log;
 mod print;
 mod trace;
@@ -11,6 +13,7 @@ use std::time::Duration;
 
 use bollard_buildkit_proto::moby::buildkit::v1::StatusResponse;
 
+pub(crate) use clean::plain;
 use print::Printer;
 use proto::builder::v1::BaseImage;
 use trace::{Trace, Vertex};
@@ -27,15 +30,19 @@ pub struct Step {
 }
 
 /// One build's log.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Plain {
     trace: Trace,
     printer: Printer,
 }
 
 impl Plain {
-    pub fn new() -> Self {
-        Self::default()
+    /// `rate`: bytes of its steps' output per second. What comes faster for long is left out, and counted.
+    pub fn new(rate: u64) -> Self {
+        Self {
+            trace: Trace::new(rate),
+            printer: Printer::default(),
+        }
     }
 
     /// What this message adds to the log; may be empty, and may end in the middle of a line.

@@ -10,7 +10,7 @@ use crate::{
     docker::{BuildInput, Engine, Progress},
     domain::{Builds, BuildsCommand},
     policy::{Lease, request},
-    progress::Plain,
+    progress::{Plain, plain as plain_text},
     view::{self, Row},
 };
 use anyhow::Context as _;
@@ -131,7 +131,7 @@ impl Attempt<'_> {
             "#0 building revision {revision} on engine {engine_version}, attempt {number}\n\n"
         ))
         .await;
-        let mut plain = Plain::new();
+        let mut plain = Plain::new(self.world.config.builder.log_bytes_per_second);
         let ended = if is_owner {
             let building = Box::pin(self.build_image(&spec, &mut log, &mut plain));
             let building = self.job.lease.during(building);
@@ -153,7 +153,7 @@ impl Attempt<'_> {
         let place = dockerfile
             .zip(plain.failed())
             .and_then(|(text, step)| place(text, step));
-        log.write(&place.unwrap_or_default()).await;
+        log.write(&plain_text(&place.unwrap_or_default())).await;
         self.end(ended, log, &plain).await
     }
 
@@ -187,7 +187,7 @@ impl Attempt<'_> {
             }
             log.write(&format!("#0 commit {commit}\n")).await;
             for notice in notices {
-                log.write(&format!("#0 {notice}\n")).await;
+                log.write(&plain_text(&format!("#0 {notice}\n"))).await;
             }
             log.write("\n").await;
         }
@@ -213,7 +213,8 @@ impl Attempt<'_> {
                 error = &mut gone => return failed(&error),
                 () = sleep_until(deadline) => return Ended::Failed(BuildPhase::Building, self.too_long()),
                 () = sleep_until(last_output + idle) => {
-                    let cause = format!("no output for {} minutes", settings.idle_minutes_max);
+                    let minutes = settings.idle_minutes_max;
+                    let cause = format!("no output for {minutes} minutes (builder.idle_minutes_max)");
                     return Ended::Failed(BuildPhase::Building, cause);
                 }
             }

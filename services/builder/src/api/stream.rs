@@ -6,13 +6,13 @@ use access::{Caller, Denied};
 use eventlog::{LogError, OutputChunk, Position};
 use futures::{StreamExt as _, stream::BoxStream};
 use proto::builder::v1::{StreamLogRequest, StreamLogResponse, WatchBuildRequest, WatchBuildResponse};
-use service::Failure;
+use service::{Failure, status, with_metadata};
 use std::time::Duration;
 use tokio::{
     sync::watch,
     time::{Instant, sleep, sleep_until},
 };
-use tonic::{Request, Status};
+use tonic::{Code, Request, Status};
 
 /// How often the rights of those who follow are looked at: a revoked one is cut within 5 s.
 const RIGHTS_EVERY: Duration = Duration::from_secs(2);
@@ -40,6 +40,11 @@ impl Api {
         let (call, request) = self.admit(request).await?;
         let located = self.world.access.any_image(&call.caller, &request.image).await?;
         let row = self.find(&located, &request.build).await?;
+        // Every attempt begins with a line of its own.
+        if row.stage() == Stage::Ended && row.attempt > 0 && self.output.length(&row.id).await? == 0 {
+            let sentence = "nothing is kept of this build's log any more: the oldest logs make room for new ones";
+            return Err(status(Code::OutOfRange, "POSITION_GONE", sentence).into());
+        }
         let mut watch = Watch::new(self, call.caller.clone(), &row.image);
         // The build may have ended before.
         watch.changes.mark_changed();
@@ -168,6 +173,7 @@ impl Reader {
                 chunks.next().await
             };
             match chunk {
+                Some(Ok(chunk)) if chunk.offset > self.offset => return Err(gone(self.offset, chunk.offset)),
                 Some(Ok(chunk)) => {
                     self.offset = chunk.offset + chunk.text.len() as u64;
                     if !chunk.text.is_empty() {
@@ -187,6 +193,21 @@ impl Reader {
             }
         }
     }
+}
+
+/// The oldest output goes when there is no room for more, and nobody should take the rest for the whole.
+fn gone(wanted: u64, first: u64) -> Failure {
+    let sentence = format!(
+        "the bytes {wanted} to {first} of this build's log are not kept any more, the rest begins at {first}: the oldest \
+         logs make room for new ones"
+    );
+    with_metadata(
+        Code::OutOfRange,
+        "POSITION_GONE",
+        sentence,
+        [("first", first.to_string())],
+    )
+    .into()
 }
 
 /// The journal, for somebody who may see it.

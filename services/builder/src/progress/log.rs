@@ -1,6 +1,7 @@
 //! The output of one vertex: cut into lines, each with the time since the vertex began.
 
-use std::{collections::VecDeque, fmt::Write};
+use super::{clean::Clean, print::size};
+use std::{collections::VecDeque, fmt::Write, mem};
 
 /// A longer line is cut in two, so that output without line ends is not kept whole.
 const LINE_MAX: usize = 64 * 1024;
@@ -16,27 +17,67 @@ pub(super) struct Log {
     shown: usize,
     /// The beginning of a character of several bytes.
     undecoded: Vec<u8>,
+    clean: Clean,
+    /// A line was ended by a carriage return, to which a line end may belong.
+    returned: bool,
+    /// Bytes that were not taken, and not told of yet.
+    dropped: usize,
     tail: VecDeque<String>,
 }
 
 impl Log {
     /// `after`: nanoseconds since the vertex began.
     pub(super) fn append(&mut self, after: i64, bytes: &[u8]) {
+        self.tell_dropped();
         let text = self.decode(bytes);
-        for piece in text.split_inclusive('\n') {
-            let line = piece.strip_suffix('\n').unwrap_or(piece);
-            match self.lines.last_mut() {
-                Some(last) if self.open => last.push_str(line),
-                _ => self.lines.push(format!("{} {line}", seconds(after))),
+        // Who writes over a line again and again shows progress, which has lines of its own here.
+        for piece in text.split_inclusive(['\n', '\r']) {
+            let returned = mem::replace(&mut self.returned, piece.ends_with('\r'));
+            if (returned && piece == "\n") || (piece == "\r" && !self.open) {
+                continue;
             }
-            let length = self.lines.last().map_or(0, String::len);
-            self.open = line.len() == piece.len() && length < LINE_MAX;
+            let line = piece.trim_end_matches(['\n', '\r']);
             if !self.open {
-                if self.tail.len() == TAIL_LINES {
-                    self.tail.pop_front();
-                }
-                self.tail.extend(self.lines.last().cloned());
+                let mut begun = format!("{} ", seconds(after));
+                self.clean.begin_line(&mut begun);
+                self.lines.push(begun);
             }
+            if let Some(last) = self.lines.last_mut() {
+                self.clean.text(line, last);
+                self.open = line.len() == piece.len() && last.len() < LINE_MAX;
+            }
+            if !self.open {
+                self.end_line();
+            }
+        }
+    }
+
+    /// Output of which only the size is told, where it is missing.
+    pub(super) fn drop(&mut self, bytes: usize) {
+        self.dropped += bytes;
+        self.undecoded.clear();
+    }
+
+    pub(super) fn tell_dropped(&mut self) {
+        if self.dropped == 0 {
+            return;
+        }
+        if self.open {
+            self.end_line();
+        }
+        let dropped = size(i64::try_from(mem::take(&mut self.dropped)).unwrap_or(i64::MAX));
+        self.lines.push(format!("... {dropped} dropped: it came too fast"));
+        self.end_line();
+    }
+
+    fn end_line(&mut self) {
+        self.open = false;
+        if let Some(last) = self.lines.last_mut() {
+            self.clean.end_line(last);
+            if self.tail.len() == TAIL_LINES {
+                self.tail.pop_front();
+            }
+            self.tail.push_back(last.clone());
         }
     }
 
@@ -69,6 +110,7 @@ impl Log {
     /// Something else is shown next. An open line is shown from its beginning when it is this one's turn again.
     pub(super) fn leave(&mut self, out: &mut String) {
         if self.shown > 0 {
+            self.clean.interrupt(out);
             out.push('\n');
         }
         self.shown = 0;
@@ -78,9 +120,8 @@ impl Log {
     pub(super) fn close(&mut self, out: &mut String) {
         self.leave(out);
         if self.open {
-            self.tail.extend(self.lines.drain(..));
+            self.end_line();
         }
-        self.open = false;
         self.lines.clear();
     }
 

@@ -62,6 +62,8 @@ impl Printer {
     pub(super) fn finish(&mut self, trace: &mut Trace) -> String {
         let mut out = String::new();
         if let Some(vertex) = self.current.take().and_then(|at| trace.vertexes.get_mut(at)) {
+            vertex.log.tell_dropped();
+            vertex.log.show(vertex.index.unwrap_or_default(), &mut out);
             vertex.log.leave(&mut out);
         }
         for vertex in trace
@@ -110,6 +112,9 @@ impl Printer {
         }
         for warning in vertex.warnings.drain(..) {
             let _ = writeln!(out, "#{index} WARN: {warning}");
+        }
+        if vertex.is_completed() {
+            vertex.log.tell_dropped();
         }
         vertex.log.show(index, out);
         self.current = Some(at);
@@ -186,7 +191,7 @@ fn print_end(vertex: &Vertex, index: u32, out: &mut String) {
 }
 
 /// `32B`, `1.05kB`, `2.10MB`
-fn size(bytes: i64) -> String {
+pub(super) fn size(bytes: i64) -> String {
     for (unit, name) in [(1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB")] {
         if bytes >= unit {
             let hundredths = (i128::from(bytes) * 100 + i128::from(unit) / 2) / i128::from(unit);

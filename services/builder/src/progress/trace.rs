@@ -7,7 +7,7 @@ use bollard_buildkit_proto::{
     moby::buildkit::v1::{self as buildkit, StatusResponse},
 };
 
-use super::log::Log;
+use super::{clean::plain, flow::Flow, log::Log};
 
 #[derive(Debug, Default)]
 pub(super) struct Trace {
@@ -21,6 +21,7 @@ pub(super) struct Trace {
     pub(super) updated: BTreeSet<usize>,
     /// The latest time that a message told, in nanoseconds.
     pub(super) now: i64,
+    flow: Flow,
 }
 
 #[derive(Debug, Default)]
@@ -59,6 +60,14 @@ pub(super) struct Status {
 }
 
 impl Trace {
+    /// `rate`: bytes of output per second.
+    pub(super) fn new(rate: u64) -> Self {
+        Self {
+            flow: Flow::new(rate),
+            ..Self::default()
+        }
+    }
+
     pub(super) fn update(&mut self, message: &StatusResponse) {
         self.observe(message);
         let mut groups = BTreeSet::new();
@@ -74,7 +83,7 @@ impl Trace {
                 {
                     self.places.insert(vertex.digest.clone(), at);
                 }
-                self.vertexes[at].name.clone_from(&group.name);
+                self.vertexes[at].name = plain(&group.name).into_owned();
                 groups.insert(at);
             } else {
                 let at = self.place(&vertex.digest);
@@ -92,9 +101,8 @@ impl Trace {
         }
         for warning in &message.warnings {
             if let Some(at) = self.places.get(&warning.vertex).copied() {
-                self.vertexes[at]
-                    .warnings
-                    .push(String::from_utf8_lossy(&warning.short).into_owned());
+                let warning = String::from_utf8_lossy(&warning.short);
+                self.vertexes[at].warnings.push(plain(&warning).into_owned());
                 self.touch(at);
             }
         }
@@ -107,7 +115,12 @@ impl Trace {
                     .as_ref()
                     .zip(begun)
                     .map_or(0, |(now, begun)| nanos(now) - begun);
-                vertex.log.append(after, &log.msg);
+                let at_ns = log.timestamp.as_ref().map_or(self.now, nanos);
+                if self.flow.takes(at_ns, log.msg.len()) {
+                    vertex.log.append(after, &log.msg);
+                } else {
+                    vertex.log.drop(log.msg.len());
+                }
                 self.touch(at);
             }
         }
@@ -138,10 +151,11 @@ impl Trace {
         let Some(started) = &new.started else {
             // a vertex may be announced once more after it began
             if !vertex.is_started() {
-                vertex.name.clone_from(&new.name);
+                vertex.name = plain(&new.name).into_owned();
             }
             return;
         };
+        let (name, error) = (plain(&new.name), plain(&new.error));
         let completed = new.completed.as_ref().map(nanos);
         let started = nanos(started);
         // Engines lose the end of a first time when the second follows at once.
@@ -149,13 +163,13 @@ impl Trace {
             end.get_or_insert(started);
         }
         let span = vertex.spans.insert(started, completed);
-        let changed = vertex.name != new.name
+        let changed = vertex.name != name
             || vertex.cached != new.cached
-            || vertex.error != new.error
+            || vertex.error != error
             || span.is_none_or(|before| before != completed);
-        vertex.name.clone_from(&new.name);
+        vertex.name = name.into_owned();
         vertex.cached = new.cached;
-        vertex.error.clone_from(&new.error);
+        vertex.error = error.into_owned();
         if changed {
             self.touch(at);
         }
@@ -179,7 +193,7 @@ impl Trace {
         group.cached = parts.values().all(|part| part.cached);
         group.hidden = errors.is_empty() && !parts.values().filter(strong).any(|part| part.started.is_some());
         if let Some(error) = errors.first() {
-            group.error.clone_from(error);
+            group.error = plain(error).into_owned();
         }
         if !group.hidden {
             self.touch(at);
@@ -256,13 +270,14 @@ impl Vertex {
     }
 
     fn status(&mut self, new: &buildkit::VertexStatus) {
+        let id = plain(&new.id);
         let at = self
             .statuses
             .iter()
-            .position(|status| status.id == new.id)
+            .position(|status| status.id == id)
             .unwrap_or_else(|| {
                 self.statuses.push(Status {
-                    id: new.id.clone(),
+                    id: id.into_owned(),
                     ..Status::default()
                 });
                 self.statuses.len() - 1

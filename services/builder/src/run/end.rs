@@ -8,7 +8,7 @@ use super::{
 use crate::{
     docker::EngineError,
     domain::{BuildsCommand, BuildsRefused},
-    progress::Plain,
+    progress::{Plain, plain as plain_text},
 };
 use eventlog::{ExecuteError, LogError};
 use proto::builder::v1::{BuildAssembled, BuildPhase};
@@ -45,7 +45,7 @@ impl Attempt<'_> {
         let is_stopped = matches!(ended, Ended::Cancelled | Ended::Unseen(_) | Ended::Over);
         let written = match self.command_of(ended, &mut log, plain).await {
             Some(command) => {
-                log.close().await;
+                log.write("").await;
                 self.command(command).await
             }
             None => Ok(()),
@@ -93,6 +93,7 @@ impl Attempt<'_> {
                 }));
             }
             Ended::Failed(phase, cause) => {
+                let cause = plain_text(&cause);
                 log.write(&format!("ERROR: {cause}\n")).await;
                 return Some(BuildsCommand::Fail {
                     build,

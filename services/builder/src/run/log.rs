@@ -2,7 +2,7 @@
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use eventlog::{Output, OutputEnd};
-use std::{fmt::Write as _, time::Duration};
+use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -25,6 +25,7 @@ pub(super) struct BuildLog {
     last_sent: Option<Instant>,
     limit: u64,
     dropped: u64,
+    at_line_start: bool,
     /// The server did not take it for too long, or it is another attempt's by now.
     broken: bool,
 }
@@ -42,6 +43,7 @@ impl BuildLog {
             last_sent: None,
             limit,
             dropped: 0,
+            at_line_start: true,
             broken: false,
         }
     }
@@ -56,12 +58,12 @@ impl BuildLog {
         if text.is_empty() {
             return;
         }
-        let room = self.limit.saturating_sub(self.end.offset + self.pending.len() as u64);
-        if text.len() as u64 > room {
-            self.dropped += text.len() as u64;
+        let (kept, dropped) = text.split_at(self.room(text));
+        self.dropped += dropped.len() as u64;
+        if kept.is_empty() {
             return;
         }
-        self.pending.extend_from_slice(text.as_bytes());
+        self.add(kept);
         self.since.get_or_insert_with(Instant::now);
         let after_silence = self.last_sent.is_none_or(|sent| sent.elapsed() > DELAY);
         if after_silence || self.pending.len() >= CHUNK_BYTES {
@@ -71,8 +73,33 @@ impl BuildLog {
 
     /// Sends at once, and past the limit: a few words of our own.
     pub(super) async fn write(&mut self, text: &str) {
-        self.pending.extend_from_slice(text.as_bytes());
+        if self.dropped > 0 {
+            let end = if self.at_line_start { "" } else { "\n" };
+            let (dropped, limit) = (std::mem::take(&mut self.dropped), self.limit);
+            self.add(&format!(
+                "{end}... {dropped} bytes dropped: a log has at most {limit} (builder.log_bytes_max)\n"
+            ));
+        }
+        self.add(text);
         self.flush().await;
+    }
+
+    /// How much of a text has room: all, else its whole lines, and nothing after a gap.
+    fn room(&self, text: &str) -> usize {
+        let taken = self.end.offset + self.pending.len() as u64;
+        let room = usize::try_from(self.limit.saturating_sub(taken)).unwrap_or(usize::MAX);
+        match text.get(..text.floor_char_boundary(room)) {
+            _ if self.dropped > 0 => 0,
+            Some(all) if all.len() == text.len() => text.len(),
+            fits => fits.and_then(|fits| fits.rfind('\n')).map_or(0, |end| end + 1),
+        }
+    }
+
+    fn add(&mut self, text: &str) {
+        self.pending.extend_from_slice(text.as_bytes());
+        if !text.is_empty() {
+            self.at_line_start = text.ends_with('\n');
+        }
     }
 
     /// A restart of the server is no reason to give a build up, and a log that can't be written is none either. What
@@ -105,14 +132,6 @@ impl BuildLog {
         if self.broken {
             self.pending.clear();
         }
-    }
-
-    pub(super) async fn close(&mut self) {
-        if self.dropped > 0 {
-            let (dropped, limit) = (self.dropped, self.limit);
-            let _ = writeln!(self.pending, "... {dropped} bytes dropped, a log has at most {limit}");
-        }
-        self.flush().await;
     }
 }
 
@@ -148,5 +167,25 @@ mod tests {
             let text: Vec<_> = chunks.map_ok(|chunk| chunk.text).try_collect().await.unwrap();
             assert_eq!(text.concat(), b"begun\non its way\nCANCELLED\n", "{moment}");
         }
+    }
+
+    // covers E3
+    #[tokio::test]
+    async fn what_has_no_room_is_told_once_and_the_end_is_there() {
+        let server = NatsServer::start().await.unwrap();
+        let output = server.connect("builder").await.unwrap().output();
+        let mut log = BuildLog::new(output.clone(), "build", 1, 20);
+        log.push("1234567\n12").await;
+        log.push("34567\nlong line\nnext\n").await;
+        log.push("ab\n").await;
+        log.write("ERROR: no\n").await;
+        log.write("more\n").await;
+        let chunks = output.read("build", 0, false).await.unwrap();
+        let text: Vec<_> = chunks.map_ok(|chunk| chunk.text).try_collect().await.unwrap();
+        let told = "... 18 bytes dropped: a log has at most 20 (builder.log_bytes_max)\n";
+        assert_eq!(
+            String::from_utf8(text.concat()).unwrap(),
+            format!("1234567\n1234567\n{told}ERROR: no\nmore\n")
+        );
     }
 }

@@ -93,7 +93,20 @@ pub(crate) async fn logs(shell: &Shell, args: LogsArgs) -> Result<(), Failure> {
     };
     loop {
         let mut pieces = pin!(log(&session, request.clone()));
-        while let Some(step) = pieces.try_next().await? {
+        loop {
+            let step = match pieces.try_next().await {
+                Ok(Some(step)) => step,
+                Ok(None) => break,
+                Err(failure) => {
+                    let Some(first) = begins_later(&failure).filter(|_| request.offset == 0) else {
+                        return Err(failure);
+                    };
+                    shell.output.notice(failure.to_string());
+                    request.offset = first;
+                    pieces.set(log(&session, request.clone()));
+                    continue;
+                }
+            };
             if let Step::Said(piece) = step {
                 request.offset = end_of(&piece);
                 if shell.output.is_json() {
@@ -114,6 +127,12 @@ pub(crate) async fn logs(shell: &Shell, args: LogsArgs) -> Result<(), Failure> {
         }
         sleep(ASK_AGAIN).await;
     }
+}
+
+/// Where a log goes on whose beginning is gone.
+fn begins_later(failure: &Failure) -> Option<i64> {
+    let first = failure.fact(&["first"]).filter(|_| failure.is("POSITION_GONE"))?;
+    first.parse().ok()
 }
 
 pub(crate) async fn cancel(shell: &Shell, of: OfBuild) -> Result<(), Failure> {
