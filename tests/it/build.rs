@@ -3,6 +3,8 @@
 mod cancel;
 mod engine;
 mod journal;
+mod limits;
+mod queue;
 mod race;
 mod records;
 mod source;

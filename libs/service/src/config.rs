@@ -6,7 +6,7 @@ use figment::{
     providers::{Env, Format as _, Serialized, Toml},
 };
 use serde::{Deserialize, Serialize};
-use std::{net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 /// `defaults.toml` says what each of them means.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -68,14 +68,33 @@ pub struct EngineSettings {
 #[serde(deny_unknown_fields)]
 pub struct BuilderSettings {
     pub slots: usize,
+    pub workspace_slots: usize,
+    pub workspace_weights: BTreeMap<String, usize>,
+    pub waiting_max: usize,
     pub build_minutes_max: u64,
     pub idle_minutes_max: u64,
     pub log_bytes_max: u64,
     pub log_bytes_per_second: u64,
     pub attempts_max: u32,
     pub lease_seconds: u64,
+    pub untrusted_builds: bool,
+    pub memory_bytes_max: u64,
+    pub pids_max: u64,
+    pub disk_free_percent_min: u64,
+    pub cache_hours_max: u64,
+    pub cache_bytes_max: i64,
     pub git_http: bool,
     pub git_private_hosts: bool,
+}
+
+impl BuilderSettings {
+    /// Slots that one workspace may have.
+    pub fn workspace_room(&self) -> usize {
+        match self.workspace_slots {
+            0 => usize::MAX,
+            slots => slots,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -15,7 +15,7 @@ pub mod telemetry;
 mod time;
 
 pub use call::{AT_LEAST, Call};
-pub use config::{Config, LogFormat};
+pub use config::{BuilderSettings, Config, LogFormat};
 pub use nats::{grow, password_of};
 pub use policy::reconcile;
 pub use process::{Ids, Process, Service, World, bind, main, run, stop_on_signal};

@@ -36,6 +36,7 @@ pub(crate) struct Api {
     writer: Writer,
     output: Output,
     engines: Engines,
+    asked: queue::Asked,
 }
 
 impl Api {
@@ -46,6 +47,7 @@ impl Api {
             writer: writer.clone(),
             output: world.nats.output(),
             engines: engines.clone(),
+            asked: queue::Asked::default(),
         }
     }
 
@@ -79,7 +81,11 @@ impl Api {
 
     fn show(&self, row: &Row) -> Build {
         let mut build = row.build(self.world.clock.now_ms(), self.world.access.internal_registry());
-        if let Some(trouble) = self.engines.trouble().filter(|_| row.stage() == Stage::Queued) {
+        if let Some(trouble) = self
+            .engines
+            .trouble(&self.world.config)
+            .filter(|_| row.stage() == Stage::Queued)
+        {
             build.cause = trouble;
         }
         build
@@ -109,6 +115,11 @@ impl Api {
         }
         let current = self.current_revision(&image, request.expected_revision).await?;
         let newest = self.newest(&located).await?;
+        // One that has a build under way is told that.
+        let _asking = match &newest {
+            Some(row) if row.stage() != Stage::Ended => None,
+            _ => Some(self.ask(located.workspace).await?),
+        };
         let queue = BuildsCommand::Queue {
             build,
             workspace: located.workspace,

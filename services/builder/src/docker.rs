@@ -2,6 +2,7 @@
 
 mod build;
 mod error;
+mod system;
 
 use std::{env, time::Duration};
 
@@ -13,6 +14,7 @@ use tokio::time::sleep;
 
 pub use build::{BuildInput, Progress};
 pub use error::EngineError;
+pub use system::Facts;
 
 pub(crate) use error::clean;
 
@@ -20,6 +22,8 @@ pub(crate) use error::clean;
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// For a sign of life, which costs an engine nothing.
 const SIGN_TIMEOUT: Duration = Duration::from_secs(10);
+/// A large cache takes its time.
+const PRUNE_TIMEOUT: Duration = Duration::from_mins(10);
 const PULSE: Duration = Duration::from_secs(2);
 const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
 
@@ -54,12 +58,6 @@ impl Engine {
                 return error;
             }
         }
-    }
-
-    /// As the engine calls itself: `28.5.2`.
-    pub async fn version(&self) -> Result<String, EngineError> {
-        let version = self.docker.version().await.map_err(|error| self.failed(error))?;
-        Ok(version.version.unwrap_or_default())
     }
 
     /// Operating system and architecture of an image.

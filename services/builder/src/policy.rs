@@ -2,11 +2,14 @@
 
 mod engines;
 mod lease;
+mod preflight;
 mod reap;
 mod silence;
+mod turns;
 
-pub(crate) use engines::Engines;
+pub(crate) use engines::{About, Engines};
 pub(crate) use lease::Lease;
+pub(crate) use turns::Turns;
 
 use crate::{
     domain::{Builds, BuildsCommand},
@@ -23,25 +26,6 @@ use tokio::sync::oneshot;
 
 const EVERY: Duration = Duration::from_mins(1);
 const RETRY_DELAY: Duration = Duration::from_secs(1);
-
-/// The order in which waiting builds are taken: workspaces with the fewest running builds first, then by age.
-pub(crate) fn in_turn(running: &[Row], waiting: Vec<Row>) -> Vec<Row> {
-    let mut load: HashMap<String, usize> = HashMap::new();
-    for row in running {
-        *load.entry(row.workspace.clone()).or_default() += 1;
-    }
-    // Each waiting build of a workspace stands behind the ones that it has before it.
-    let mut ordered: Vec<(usize, Row)> = waiting
-        .into_iter()
-        .map(|row| {
-            let before = load.entry(row.workspace.clone()).or_default();
-            *before += 1;
-            (*before, row)
-        })
-        .collect();
-    ordered.sort_by_key(|(before, row)| (*before, row.queued_at));
-    ordered.into_iter().map(|(_, row)| row).collect()
-}
 
 /// This process's worker.
 #[derive(Clone)]
@@ -91,17 +75,21 @@ impl Builder {
 
     /// Shows that this worker lives, and what it could do.
     pub(crate) async fn renew(self) -> anyhow::Result<()> {
-        let slots = self.world.config.builder.slots.to_string();
         let presence = self.world.nats.presence();
-        self.lease.keep(&presence, slots.into(), &self.world.stop).await;
+        let about = || self.engines.own(&self.world.config).to_bytes();
+        self.lease.keep(&presence, about, &self.world.stop).await;
         Ok(())
     }
 
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let stop = self.world.stop.clone();
-        let all = async { tokio::join!(self.watch_engine(), self.sweep(), self.build_what_waits()) };
-        stop.run_until_cancelled(all).await;
-        Ok(())
+        let all = async { tokio::join!(self.sweep(), self.build_what_waits()) };
+        let ended = tokio::select! {
+            ended = self.watch_engine() => Some(ended),
+            _ = all => None,
+            () = stop.cancelled() => None,
+        };
+        ended.unwrap_or(Ok(()))
     }
 
     /// Waits for nothing but for the log and the view: an engine that hangs holds up no build that runs, and no cancel.
@@ -205,11 +193,21 @@ impl Builder {
         let is_free = |row: &Row| row.stage() == Stage::Queued && !taken.contains_key(&row.id) && !is_unwanted(row);
         let (waiting, running): (Vec<_>, Vec<_>) = rows.into_iter().partition(is_free);
         let mut jobs = Vec::new();
-        let Some((engine, engine_version)) = self.engines.present().filter(|_| self.lease.is_held()) else {
+        let Some((engine, facts)) = self.engines.present().filter(|_| self.lease.is_held()) else {
             return Ok(Passed { jobs, is_whole });
         };
-        let slots = self.world.config.builder.slots.saturating_sub(taken.len());
-        for row in in_turn(&running, waiting).into_iter().take(slots) {
+        let config = &self.world.config;
+        if self.engines.is_short_of_disk(config) {
+            // Nobody tells when there is room again.
+            return Ok(Passed { jobs, is_whole: false });
+        }
+        let free = config.builder.slots.saturating_sub(taken.len());
+        if free == 0 || waiting.is_empty() {
+            return Ok(Passed { jobs, is_whole });
+        }
+        let begun = view::begun(&self.view).await?;
+        let slots = config.builder.slots + self.engines.slots_elsewhere();
+        for row in Turns::new(config, slots, &begun, &running, waiting).take(free) {
             let (stop, stopped) = oneshot::channel();
             let attempt = Attempt {
                 number: row.attempt + 1,
@@ -220,7 +218,8 @@ impl Builder {
                 row,
                 lease: self.lease.clone(),
                 engine: engine.clone(),
-                engine_version: engine_version.clone(),
+                engine_version: facts.version.clone(),
+                engine_is_here: facts.root.is_some(),
                 view: self.view.clone(),
                 work: self.work_folder(),
             };
@@ -264,27 +263,5 @@ pub(crate) fn request(world: &World, row: &Row) -> Request {
         judged_at: world.access.view().position(),
         urgent: true,
         ..Request::default()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn row(workspace: &str, queued_at: u64) -> Row {
-        let mut row = Row::default();
-        row.id = queued_at.to_string();
-        workspace.clone_into(&mut row.workspace);
-        row.queued_at = queued_at;
-        row
-    }
-
-    // covers E1
-    #[test]
-    fn a_flood_of_one_workspace_does_not_hold_up_another() {
-        let flood = (1..=5).map(|n| row("a", n)).chain([row("b", 6), row("b", 7)]);
-        let ordered = in_turn(&[row("a", 0)], flood.collect());
-        let ids: Vec<&str> = ordered.iter().map(|row| row.id.as_str()).collect();
-        assert_eq!(ids, ["6", "1", "7", "2", "3", "4", "5"]);
     }
 }

@@ -3,6 +3,7 @@
 mod brief;
 mod end;
 mod log;
+mod memory;
 mod place;
 mod source;
 
@@ -19,6 +20,7 @@ use eventlog::{ExecuteError, LogError, View, Writer};
 use futures::StreamExt as _;
 use ids::{BuildId, ImageId};
 use log::BuildLog;
+use memory::Kills;
 use place::place;
 use proto::{
     builder::v1::{BuildAssembled, BuildPhase},
@@ -44,6 +46,8 @@ pub(crate) struct Job {
     pub(crate) lease: Lease,
     pub(crate) engine: Engine,
     pub(crate) engine_version: String,
+    /// It is on this machine.
+    pub(crate) engine_is_here: bool,
     pub(crate) view: View,
     /// Where temporary folders go.
     pub(crate) work: PathBuf,
@@ -131,6 +135,7 @@ impl Attempt<'_> {
             "#0 building revision {revision} on engine {engine_version}, attempt {number}\n\n"
         ))
         .await;
+        let kills = Kills::from_now_on(self.job.engine_is_here);
         let mut plain = Plain::new(self.world.config.builder.log_bytes_per_second);
         let ended = if is_owner {
             let building = Box::pin(self.build_image(&spec, &mut log, &mut plain));
@@ -147,6 +152,7 @@ impl Attempt<'_> {
             Ended::Failed(BuildPhase::Queued, cause)
         };
         telemetry::built(ended.word(), began.elapsed());
+        let (ended, notice) = memory::explain(ended, kills.count());
         log.write(&plain.finish()).await;
         // A Dockerfile in a repository is not here to be shown.
         let dockerfile = Some(&spec.dockerfile).filter(|_| spec.context_kind() == ContextKind::LocalFolder);
@@ -154,6 +160,7 @@ impl Attempt<'_> {
             .zip(plain.failed())
             .and_then(|(text, step)| place(text, step));
         log.write(&plain_text(&place.unwrap_or_default())).await;
+        log.write(notice.unwrap_or_default()).await;
         self.end(ended, log, &plain).await
     }
 

@@ -6,7 +6,8 @@ mod queries;
 mod row;
 
 pub(crate) use queries::{
-    deleted_images, is_known_attempt, journal, needed_artifacts, newest, revision, row, running, waiting_or_running,
+    Begun, begun, deleted_images, is_known_attempt, journal, needed_artifacts, newest, revision, row, running, waiting,
+    waiting_or_running,
 };
 pub(crate) use row::{Row, Stage};
 
@@ -23,9 +24,10 @@ pub(crate) struct BuilderProjection;
 
 const SCHEMA: &str = "
     CREATE TABLE build (id TEXT NOT NULL, image TEXT NOT NULL, queued_at INTEGER NOT NULL, stage INTEGER NOT NULL,
-        position INTEGER NOT NULL, row TEXT NOT NULL, PRIMARY KEY (id, image));
+        started_at INTEGER NOT NULL, position INTEGER NOT NULL, row TEXT NOT NULL, PRIMARY KEY (id, image));
     CREATE INDEX build_journal ON build (image, queued_at);
     CREATE INDEX build_active ON build (stage, queued_at) WHERE stage < 4;
+    CREATE INDEX build_started ON build (started_at) WHERE started_at > 0;
 
     CREATE TABLE image (id TEXT PRIMARY KEY, workspace TEXT NOT NULL, deleted INTEGER NOT NULL);
 
@@ -215,8 +217,8 @@ async fn store_rows(view: &mut SqliteConnection, rows: &BTreeMap<Key, Row>) -> R
     for ((image, id), row) in rows {
         texts.push((id, image, row, serde_json::to_string(row)?));
     }
-    let then = "ON CONFLICT (id, image) DO UPDATE SET stage = excluded.stage, position = excluded.position,
-        row = excluded.row";
+    let then = "ON CONFLICT (id, image) DO UPDATE SET stage = excluded.stage, started_at = excluded.started_at,
+        position = excluded.position, row = excluded.row";
     insert(
         view,
         "INSERT INTO build",
@@ -228,6 +230,7 @@ async fn store_rows(view: &mut SqliteConnection, rows: &BTreeMap<Key, Row>) -> R
                 .push_bind(image)
                 .push_bind(row.queued_at.cast_signed())
                 .push_bind(row.stage() as i32)
+                .push_bind(row.started_at.cast_signed())
                 .push_bind(row.position.cast_signed())
                 .push_bind(text);
         },

@@ -6,18 +6,18 @@ use crate::{
     client::{End, Session, Shell, Step, lasting, request_id},
     failure::{Exit, Failure},
     interrupt::{self, Presses},
-    output::{Tone, phase_word, took},
+    output::{Tone, about, phase_word, took},
 };
 use futures::{Stream, StreamExt as _};
 use proto::{
     builder::v1::{
-        Build, BuildPhase, CancelBuildRequest, StreamLogRequest, StreamLogResponse, WatchBuildRequest,
+        Build, BuildPhase, CancelBuildRequest, GetQueueRequest, StreamLogRequest, StreamLogResponse, WatchBuildRequest,
         WatchBuildResponse,
     },
     catalog::v1::BuildOutcome,
 };
 use std::{pin::pin, time::Duration};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, interval_at, sleep, sleep_until, timeout};
 
 /// How soon a second Ctrl-C must come to cancel the build.
 const TWICE_WITHIN: Duration = Duration::from_secs(2);
@@ -26,6 +26,8 @@ const LOG_LAG: Duration = Duration::from_secs(5);
 /// How long to watch a cancelled build.
 const CANCEL_PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// How often one who waits is told why.
+const ASK_WHY: Duration = Duration::from_secs(2);
 
 /// A log from an offset on, also over broken connections.
 pub(crate) fn log(
@@ -82,6 +84,8 @@ pub(crate) struct Following<'a> {
     /// Where the log goes on.
     offset: i64,
     at_line_start: bool,
+    /// Why it waits, as it was told last.
+    why: String,
 }
 
 impl<'a> Following<'a> {
@@ -93,6 +97,7 @@ impl<'a> Following<'a> {
             build,
             offset: 0,
             at_line_start: true,
+            why: String::new(),
         }
     }
 
@@ -136,8 +141,10 @@ impl<'a> Following<'a> {
         let mut changes = pin!(watch(self.session, WatchBuildRequest { image, build }).fuse());
         let (mut log_open, mut changes_open) = (true, true);
         let mut log_until = None;
+        let mut ask_why = interval_at(Instant::now() + ASK_WHY / 2, ASK_WHY);
         while log_open || changes_open {
             tokio::select! {
+                _ = ask_why.tick(), if self.build.phase() == BuildPhase::Queued => self.say_why().await,
                 piece = log.next(), if log_open => match piece.transpose()? {
                     Some(Step::Said(piece)) => self.show(&piece),
                     Some(Step::Opened) => {}
@@ -174,6 +181,28 @@ impl<'a> Following<'a> {
         if let Some(build) = change.build {
             let before = std::mem::replace(&mut self.build, build.clone());
             self.say_change(&before, &build);
+        }
+    }
+
+    /// Asks why it waits, and says so if it is another reason than before.
+    async fn say_why(&mut self) {
+        // Not more than a help: whoever can't be told waits all the same.
+        let Ok(answer) = self.session.builds().get_queue(GetQueueRequest::default()).await else {
+            return;
+        };
+        let builds = answer.into_inner().builds;
+        let Some(waiting) = builds
+            .into_iter()
+            .find(|one| one.build == self.build.id && one.place > 0)
+        else {
+            return;
+        };
+        let why = format!("place {} in the queue: {}", waiting.place, waiting.reason);
+        if self.why != why && self.build.cause != waiting.reason {
+            let begins = waiting.expected_wait.as_ref().map(about);
+            let begins = begins.map(|wait| format!(", begins in {wait}")).unwrap_or_default();
+            self.notice(&format!("{why}{begins}"));
+            self.why = why;
         }
     }
 

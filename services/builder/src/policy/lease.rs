@@ -64,13 +64,13 @@ impl Lease {
     }
 
     /// Renews it until told to stop.
-    pub(super) async fn keep(&self, presence: &Presence, about: Bytes, stop: &CancellationToken) {
+    pub(super) async fn keep(&self, presence: &Presence, about: impl Fn() -> Bytes, stop: &CancellationToken) {
         let (mut next, mut until) = (Instant::now(), Instant::now());
         loop {
             let renewal = async {
                 sleep_until(next).await;
                 let asked = Instant::now();
-                let renewed = presence.renew(self.worker, self.length, about.clone()).await;
+                let renewed = presence.renew(self.worker, self.length, about()).await;
                 renewed.map(|()| asked)
             };
             tokio::select! {

@@ -1,7 +1,11 @@
 //! Whatever dead attempts left behind should go: those of this worker in the log, its folder, images in the engine.
 
 use super::{Builder, warn};
-use crate::{docker::Engine, run::artifact_prefix, view};
+use crate::{
+    docker::{Engine, Facts},
+    run::artifact_prefix,
+    view,
+};
 use anyhow::Context as _;
 use std::{collections::BTreeSet, fs, path::PathBuf, time::Duration};
 
@@ -37,14 +41,59 @@ impl Builder {
         loop {
             changes.mark_unchanged();
             let swept = match self.engines.present() {
-                Some((engine, _)) => self.reap_artifacts(&engine).await.inspect_err(warn).is_ok(),
+                Some((engine, facts)) => {
+                    self.prune_cache(&engine, &facts).await;
+                    self.reap_artifacts(&engine).await.inspect_err(warn).is_ok()
+                }
                 None => false,
             };
+            self.reap_folders();
             if swept {
                 tokio::time::sleep(SWEEP_EVERY).await;
             } else {
                 // Also when it was asked and is still there.
                 let _ = changes.changed().await;
+            }
+        }
+    }
+
+    /// What a build used within the time, and fits, is kept.
+    async fn prune_cache(&self, engine: &Engine, facts: &Facts) {
+        let settings = &self.world.config.builder;
+        let hours = Some(settings.cache_hours_max).filter(|hours| *hours > 0);
+        let bytes = Some(settings.cache_bytes_max).filter(|bytes| *bytes > 0 && facts.bounds_cache);
+        for (hours, bytes) in [(hours, None), (None, bytes)] {
+            if hours.is_none() && bytes.is_none() {
+                continue;
+            }
+            match engine.prune_cache(hours, bytes).await {
+                Ok(0) => (),
+                Ok(freed) => tracing::info!("{freed} bytes of build cache are pruned"),
+                Err(error) => tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the build cache is not pruned"
+                ),
+            }
+        }
+    }
+
+    /// Folders that no build can need any more: each goes with its build, unless that could not be done.
+    fn reap_folders(&self) {
+        let minutes = self.world.config.builder.build_minutes_max * 2;
+        let oldest = Duration::from_secs(minutes * 60);
+        for entry in fs::read_dir(self.work_folder()).into_iter().flatten().flatten() {
+            let modified = entry.metadata().and_then(|metadata| metadata.modified());
+            let age = modified.ok().and_then(|modified| modified.elapsed().ok());
+            if age.is_some_and(|age| age > oldest) {
+                let path = entry.path();
+                let removed = if path.is_dir() {
+                    fs::remove_dir_all(&path)
+                } else {
+                    fs::remove_file(&path)
+                };
+                if let Err(error) = removed {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "{} stays", path.display());
+                }
             }
         }
     }

@@ -4,7 +4,7 @@
 //! watch was not interrupted, and this worker heard its own signs in it, through the same server. It is judged only
 //! when an own sign arrives: what others sent before that has arrived, too.
 
-use super::{Builder, warn};
+use super::{About, Builder, warn};
 use crate::view;
 use eventlog::{LogError, Sign};
 use futures::StreamExt as _;
@@ -42,7 +42,7 @@ impl Builder {
             } else {
                 heard.other(&sign, now);
             }
-            self.engines.hear_of_slots(heard.slots());
+            self.engines.hear(heard.builders());
         }
         Ok(())
     }
@@ -75,7 +75,7 @@ struct Heard {
 struct Other {
     at: Instant,
     lease: Duration,
-    slots: usize,
+    about: About,
 }
 
 impl Heard {
@@ -97,11 +97,10 @@ impl Heard {
     }
 
     fn other(&mut self, sign: &Sign, now: Instant) {
-        let about = str::from_utf8(&sign.about).ok();
         let other = Other {
             at: now,
             lease: sign.lease,
-            slots: about.and_then(|slots| slots.parse().ok()).unwrap_or_default(),
+            about: About::from_bytes(&sign.about),
         };
         self.others.insert(sign.worker.clone(), other);
     }
@@ -113,7 +112,7 @@ impl Heard {
             self.others.entry((*worker).to_owned()).or_insert(Other {
                 at: now,
                 lease: self.lease,
-                slots: 0,
+                about: About::default(),
             });
         }
         let since = self.since;
@@ -124,8 +123,8 @@ impl Heard {
         silent.map(|(worker, other)| (worker.clone(), other.lease)).collect()
     }
 
-    fn slots(&self) -> usize {
-        self.others.values().map(|other| other.slots).sum()
+    fn builders(&self) -> Vec<About> {
+        self.others.values().map(|other| other.about.clone()).collect()
     }
 }
 
@@ -155,7 +154,7 @@ mod tests {
             let sign = Sign {
                 worker: worker.to_owned(),
                 lease: LEASE,
-                about: "2".into(),
+                about: r#"{"slots":2}"#.into(),
             };
             self.heard.other(&sign, self.at(second));
         }
@@ -209,14 +208,15 @@ mod tests {
     #[test]
     fn slots_of_the_silent_do_not_count() {
         let mut story = Story::new();
+        let slots = |story: &Story| story.heard.builders().iter().map(|about| about.slots).sum::<usize>();
         story.sign("b", 1);
         story.sign("c", 2);
         story.own(5, &[]);
-        assert_eq!(story.heard.slots(), 4);
+        assert_eq!(slots(&story), 4);
         for second in [10, 15, 20] {
             story.sign("c", second);
             story.own(second, &[]);
         }
-        assert_eq!(story.heard.slots(), 2);
+        assert_eq!(slots(&story), 2);
     }
 }

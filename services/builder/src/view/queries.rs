@@ -6,6 +6,8 @@ use prost::Message as _;
 use proto::editor::v1::BuildSpec;
 use std::collections::BTreeSet;
 
+/// So many of the last builds tell who had turns, and how long builds take.
+const BEGUN: i64 = 200;
 /// A page ends at this size, however many rows it may have: a client takes 4 MiB.
 const PAGE_BYTES: usize = 2 * 1024 * 1024;
 
@@ -69,6 +71,41 @@ pub(crate) async fn waiting_or_running(view: &View) -> anyhow::Result<Vec<Row>> 
     let mut rows = active(view).await?;
     rows.retain(|row| row.stage() < Stage::Pushing);
     Ok(rows)
+}
+
+/// A build that had its turn.
+#[derive(Debug, Default)]
+pub(crate) struct Begun {
+    pub(crate) workspace: String,
+    pub(crate) image: String,
+    /// How long it had a slot, once that is known.
+    pub(crate) slot_ms: Option<i64>,
+}
+
+/// The last builds that had their turns, oldest first.
+pub(crate) async fn begun(view: &View) -> anyhow::Result<Vec<Begun>> {
+    let rows: Vec<(String, String, i64)> = sqlx::query_as(
+        "SELECT row->>'workspace', image, row->>'slot_ms' FROM build WHERE started_at > 0
+         ORDER BY started_at DESC LIMIT ?",
+    )
+    .bind(BEGUN)
+    .fetch_all(view.rows())
+    .await?;
+    let begun = |(workspace, image, slot_ms): (String, String, i64)| Begun {
+        workspace,
+        image,
+        slot_ms: Some(slot_ms).filter(|ms| *ms > 0),
+    };
+    Ok(rows.into_iter().rev().map(begun).collect())
+}
+
+/// How many builds wait in a workspace.
+pub(crate) async fn waiting(view: &View, workspace: &str) -> anyhow::Result<usize> {
+    let waiting: i64 = sqlx::query_scalar("SELECT count(*) FROM build WHERE stage = 1 AND row->>'workspace' = ?")
+        .bind(workspace)
+        .fetch_one(view.rows())
+        .await?;
+    Ok(usize::try_from(waiting)?)
 }
 
 /// What any worker has under way.

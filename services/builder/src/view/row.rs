@@ -53,6 +53,8 @@ pub(crate) struct Row {
     pub(crate) traceparent: String,
     /// The position at which it was asked for: its place in the queue.
     pub(crate) queued_at: u64,
+    /// The position at which its last attempt began; 0 before the first.
+    pub(crate) started_at: u64,
     /// The last entry that changed this row.
     pub(crate) position: u64,
     pub(crate) attempt: u32,
@@ -63,7 +65,9 @@ pub(crate) struct Row {
     work: Work,
     fetched: bool,
     queued_ms: i64,
-    started_ms: i64,
+    pub(crate) started_ms: i64,
+    /// How long its attempt had a slot, if it came to an end of its own.
+    slot_ms: i64,
     ended_ms: i64,
     pub(crate) cause: String,
     commit: String,
@@ -213,6 +217,7 @@ impl Row {
                 self.attempt = event.attempt;
                 self.worker = event.worker.unwrap_or_default().to_string();
                 self.engine_version.clone_from(&event.engine_version);
+                self.started_at = entry.position.0;
                 self.started_ms = time_ms;
                 self.cause.clear();
             }
@@ -222,11 +227,13 @@ impl Row {
             }
             BuildsEvent::Assembled(event) => {
                 self.work = Work::Assembled;
+                self.slot_ms = time_ms - self.started_ms;
                 self.publication = Publication::Open;
                 self.steps = steps(&event.steps);
                 self.bases = bases(&event.bases);
             }
             BuildsEvent::Failed(event) => {
+                self.slot_ms = time_ms - self.started_ms;
                 self.end(Work::Failed, time_ms, &event.cause);
                 self.failed_phase = event.phase;
                 self.steps = steps(&event.steps);

@@ -5,8 +5,9 @@ use crate::{
     cli::AdminCommand,
     client::{Session, Shell},
     failure::{Exit, Failure},
-    output::{Cell, Table, Tone},
+    output::{Cell, Table, Tone, plural},
 };
+use proto::builder::v1::GetQueueRequest;
 use serde_json::json;
 use service::Config;
 use tonic::{Request, metadata::MetadataValue};
@@ -63,14 +64,34 @@ async fn status(shell: &Shell) -> Result<(), Failure> {
         table.row(service, [service.into(), Cell::new(tone, word)]);
         standing.push((service, tone, word));
     }
+    // Health is told to anybody, and the queue to users; whoever is none is not told of engines.
+    let queue = session.builds().get_queue(GetQueueRequest::default()).await;
+    let engines = queue.map(|queue| queue.into_inner().engines).unwrap_or_default();
     if shell.output.is_json() {
         let services: Vec<_> = standing
             .iter()
             .map(|(service, _, word)| json!({ "service": service, "status": word }))
             .collect();
-        shell.output.value(&json!({ "services": services }))?;
+        let engines: Vec<_> = engines
+            .iter()
+            .map(|engine| {
+                json!({ "name": engine.name, "version": engine.version, "slots": engine.slots,
+                    "trouble": engine.trouble, "enforces": engine.enforces })
+            })
+            .collect();
+        shell
+            .output
+            .value(&json!({ "services": services, "engines": engines }))?;
     } else if !shell.output.quiet {
         shell.output.raw(table.render(shell.output.style, None).as_bytes())?;
+        for engine in &engines {
+            let slots = plural(i64::from(engine.slots), "slot");
+            let about = [&engine.trouble, &engine.enforces].map(String::as_str);
+            let about: Vec<_> = about.into_iter().filter(|text| !text.is_empty()).collect();
+            shell
+                .output
+                .line(&format!("\nengine {}: {slots}; {}", engine.name, about.join("; ")))?;
+        }
     }
     let bad: Vec<_> = standing
         .iter()

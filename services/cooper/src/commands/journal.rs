@@ -6,7 +6,7 @@ use crate::{
     client::{Shell, Step, request_id},
     failure::{Exit, Failure},
     follow::{ASK_AGAIN, end_of, has_ended, log},
-    output::{Cell, Table, Tone, ago, now, outcome_word, plural, short_digest, standing, took},
+    output::{Cell, Table, Tone, about, ago, now, outcome_word, plural, short_digest, standing, took},
     reference::Reference,
 };
 use futures::TryStreamExt as _;
@@ -171,7 +171,7 @@ pub(crate) async fn queue(shell: &Shell) -> Result<(), Failure> {
         .call(async || session.builds().get_queue(request.clone()).await)
         .await?;
     let now = now();
-    let mut table = Table::new(&["PLACE", "IMAGE", "BUILD", "QUEUED", "WHY"]);
+    let mut table = Table::new(&["PLACE", "IMAGE", "BUILD", "QUEUED", "BEGINS IN", "WHY"]);
     for build in &answer.builds {
         let place = match build.place {
             0 => Cell::new(Tone::Busy, "runs"),
@@ -182,6 +182,7 @@ pub(crate) async fn queue(shell: &Shell) -> Result<(), Failure> {
             (&build.name).into(),
             (&build.build).into(),
             ago(build.queued.as_ref(), now).into(),
+            build.expected_wait.as_ref().map(about).unwrap_or_default().into(),
             (&build.reason).into(),
         ];
         table.row(&build.build, cells);

@@ -137,6 +137,16 @@ pub(crate) fn took(duration: Option<&prost_types::Duration>) -> String {
     }
 }
 
+/// What is only guessed: `about 40 s`.
+pub(crate) fn about(duration: &prost_types::Duration) -> String {
+    match duration.seconds {
+        ..5 => "a moment".to_owned(),
+        seconds @ 5..120 => format!("about {seconds} s"),
+        seconds @ 120..7_200 => format!("about {} min", seconds / 60),
+        seconds => format!("about {} h", seconds / 3_600),
+    }
+}
+
 /// `12.3 MB`, in powers of 1,000, as Docker counts.
 pub(crate) fn bytes(count: i64) -> String {
     const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
