@@ -175,10 +175,12 @@ fn waits(begun: &[Begun], slots: usize, running: &[Row], waiting: &[Row], now_ms
             .unwrap_or(typical)
     };
     // When each slot is free.
-    let mut free: BinaryHeap<Reverse<i64>> = running
-        .iter()
-        .map(|row| Reverse((row.started_ms + takes(row) - now_ms).max(0)))
-        .collect();
+    let rest = |row: &Row| {
+        let (elapsed, takes) = ((now_ms - row.started_ms).max(0), takes(row));
+        // One that takes longer than usual takes as long again.
+        Reverse(if elapsed < takes { takes - elapsed } else { elapsed })
+    };
+    let mut free: BinaryHeap<Reverse<i64>> = running.iter().map(rest).collect();
     free.extend((running.len()..slots).map(|_| Reverse(0)));
     let mut wait = |row: &Row| {
         let Reverse(at) = free.pop()?;
@@ -249,6 +251,7 @@ mod tests {
             waits(&begun, 3, &running, &waiting, 1_000),
             [Some(0), Some(15), Some(20)]
         );
+        assert_eq!(waits(&begun, 1, &running[..1], &waiting[..1], 1_055), [Some(60)]);
         assert_eq!(waits(&[Begun::default()], 2, &running, &waiting, 1_000), [None; 3]);
         assert_eq!(waits(&begun, 0, &running, &waiting, 1_000), [None; 3]);
     }
