@@ -72,11 +72,17 @@ impl Docker {
 
     /// `docker build && docker push`
     pub(crate) async fn build_and_push(&self, folder: &Path, reference: &str) -> anyhow::Result<Duration> {
-        let folder = folder.to_string_lossy();
         let began = Instant::now();
-        self.run(&["build", "--tag", reference, &folder]).await?;
+        self.build(folder, reference).await?;
         self.run(&["push", reference]).await?;
         Ok(began.elapsed())
+    }
+
+    /// `docker build`
+    pub(crate) async fn build(&self, folder: &Path, reference: &str) -> anyhow::Result<()> {
+        let folder = folder.to_string_lossy();
+        self.run(&["build", "--tag", reference, &folder]).await?;
+        Ok(())
     }
 
     /// Removes the image from the engine. The engine itself limits its cache.

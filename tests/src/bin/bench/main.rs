@@ -12,6 +12,7 @@ mod lint;
 mod list;
 mod log;
 mod platform;
+mod queue;
 mod raw;
 mod report;
 mod revoke;
@@ -51,7 +52,7 @@ struct Row {
     measure: Measure,
 }
 
-const ROWS: [Row; 16] = [
+const ROWS: &[Row] = &[
     Row {
         name: "click",
         measure: |bench| Box::pin(click::unchanged(bench)),
@@ -67,6 +68,18 @@ const ROWS: [Row; 16] = [
     Row {
         name: "first-line",
         measure: |bench| Box::pin(click::first_line(bench)),
+    },
+    Row {
+        name: "log-readers",
+        measure: |bench| Box::pin(queue::readers(bench)),
+    },
+    Row {
+        name: "queue",
+        measure: |bench| Box::pin(queue::many(bench)),
+    },
+    Row {
+        name: "flood",
+        measure: |bench| Box::pin(queue::flood(bench)),
     },
     Row {
         name: "save",
@@ -121,7 +134,7 @@ const ROWS: [Row; 16] = [
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let (options, names): (Vec<String>, Vec<String>) = env::args().skip(1).partition(|word| word.starts_with("--"));
-    let known = ROWS.map(|row| row.name).join(" ");
+    let known = ROWS.iter().map(|row| row.name).collect::<Vec<_>>().join(" ");
     ensure!(
         options.iter().all(|option| option == "--quick"),
         "usage: bench [--quick] [ROW...]; rows: {known}"

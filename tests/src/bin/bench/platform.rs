@@ -132,6 +132,11 @@ pub(crate) struct Platform {
 
 impl Platform {
     pub(crate) async fn start(programs: &Programs, data: &Path) -> anyhow::Result<Self> {
+        Self::with(programs, data, &[]).await
+    }
+
+    /// With settings as the environment has them.
+    pub(crate) async fn with(programs: &Programs, data: &Path, settings: &[(&str, String)]) -> anyhow::Result<Self> {
         let began = Instant::now();
         let mut command = Command::new(&programs.cooper);
         command
@@ -140,7 +145,8 @@ impl Platform {
             .env("COOPERAGE_REGISTRY__HOST", "127.0.0.1:0")
             // A tool of the project is found from the program's own folder, wherever this is run.
             .env("USER", USER)
-            .env("XDG_CONFIG_HOME", data.join("config"));
+            .env("XDG_CONFIG_HOME", data.join("config"))
+            .envs(settings.iter().map(|(name, value)| (name, value)));
         let mut child = Child::spawn("cooper up", &mut command)?;
         // The last line that it says then.
         while let Err(error) = child.says("Ctrl-C stops everything").await {
