@@ -26,6 +26,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
     let mut config = tonic_prost_build::Config::new();
     config.enable_type_names();
+    // Whatever shows a request shows no secret.
+    let secret = ["BuildCredentials", "RegistryCredential"];
+    config.skip_debug(secret.map(|name| format!(".cooperage.builder.v1.{name}")));
     tonic_prost_build::configure()
         // Ordered, so that the same event always has the same bytes.
         .btree_map(".")

@@ -25,6 +25,12 @@ pub mod editor {
 pub mod builder {
     pub mod v1 {
         tonic::include_proto!("cooperage.builder.v1");
+
+        impl std::fmt::Debug for BuildCredentials {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("BuildCredentials(***)")
+            }
+        }
     }
 }
 pub mod registry {

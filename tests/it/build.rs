@@ -2,11 +2,13 @@
 
 mod cancel;
 mod engine;
+mod forbidden;
 mod journal;
 mod limits;
 mod queue;
 mod race;
 mod records;
+mod secrets;
 mod source;
 mod trace;
 mod workers;

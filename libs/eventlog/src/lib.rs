@@ -25,7 +25,7 @@ pub use log::{
 };
 pub use memory::MemoryLog;
 pub use nats::{ACCOUNTS, Account, Nats, NatsConfig, REFUSALS, server_accounts, server_config};
-pub use planes::{Blobs, Feed, FeedEvent, Output, OutputChunk, OutputEnd, Presence, Sign, Stored};
+pub use planes::{Blobs, Feed, FeedEvent, Output, OutputChunk, OutputEnd, Presence, Secrets, Sign, Stored};
 pub use record::record;
 pub use view::{
     Behind, Differing, Projection, RebuildError, Rebuilt, Values, View, ViewError, ViewState, Views, dump, insert,

@@ -1,6 +1,6 @@
 //! The connection to NATS, every stream that Cooperage keeps there, and who may write to which.
 
-use crate::{Blobs, Feed, JetStreamLog, OPERATOR, Output, Presence, Unfit};
+use crate::{Blobs, Feed, JetStreamLog, OPERATOR, Output, Presence, Secrets, Unfit};
 use anyhow::Context as _;
 use async_nats::{
     ConnectOptions,
@@ -25,11 +25,15 @@ pub(crate) const OUTPUT: &str = "BUILDLOG";
 pub(crate) const EVENTS: &str = "EVENTS";
 pub(crate) const CONTEXTS: &str = "contexts";
 pub(crate) const PRESENCE: &str = "KV_PRESENCE";
+pub(crate) const SECRETS: &str = "KV_SECRETS";
 
 /// How long one request to the server may take before it counts as lost.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 /// How often those who wait for an answer look whether the connection is still there.
 const PULSE: Duration = Duration::from_millis(50);
+/// What was given for a build waits no longer for it.
+const SECRETS_AGE: Duration = Duration::from_hours(24);
+const SECRETS_BYTES_MAX: i64 = 256 << 20;
 const RECONNECT_DELAY: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Clone)]
@@ -157,9 +161,13 @@ impl Nats {
     pub fn presence(&self) -> Presence {
         Presence::new(self.clone())
     }
+
+    pub fn secrets(&self) -> Secrets {
+        Secrets::new(self.clone())
+    }
 }
 
-fn streams(config: &NatsConfig) -> [Config; 4] {
+fn streams(config: &NatsConfig) -> [Config; 5] {
     let base = Config {
         storage: StorageType::File,
         num_replicas: config.replicas,
@@ -187,6 +195,15 @@ fn streams(config: &NatsConfig) -> [Config; 4] {
             name: EVENTS.to_owned(),
             subjects: vec!["cooperage.events.>".to_owned()],
             allow_atomic_publish: true,
+            ..base.clone()
+        },
+        Config {
+            name: SECRETS.to_owned(),
+            subjects: vec!["$KV.SECRETS.>".to_owned()],
+            max_messages_per_subject: 1,
+            max_age: SECRETS_AGE,
+            max_bytes: SECRETS_BYTES_MAX,
+            discard: DiscardPolicy::New,
             ..base
         },
         presence_bucket(config.replicas),
@@ -260,7 +277,12 @@ pub const ACCOUNTS: [Account; 5] = [
     Account {
         name: "builder",
         categories: &["builds"],
-        planes: &["buildlog.*", "$KV.PRESENCE.>"],
+        planes: &[
+            "buildlog.*",
+            "$KV.PRESENCE.>",
+            "$KV.SECRETS.>",
+            "$JS.API.STREAM.MSG.DELETE.KV_SECRETS",
+        ],
     },
     Account {
         name: "registry-pusher",
@@ -276,7 +298,7 @@ pub const ACCOUNTS: [Account; 5] = [
 
 /// What every service needs of the JetStream API: looking, reading, and creating what is missing. Nothing here
 /// changes or removes a stream, or makes one of another name, which could republish into `LOG`.
-const READING: [&str; 14] = [
+const READING: [&str; 15] = [
     "$JS.API.INFO",
     "$JS.API.STREAM.INFO.*",
     "$JS.API.STREAM.CREATE.LOG",
@@ -284,6 +306,7 @@ const READING: [&str; 14] = [
     "$JS.API.STREAM.CREATE.EVENTS",
     "$JS.API.STREAM.CREATE.OBJ_contexts",
     "$JS.API.STREAM.CREATE.KV_PRESENCE",
+    "$JS.API.STREAM.CREATE.KV_SECRETS",
     "$JS.API.STREAM.MSG.GET.*",
     "$JS.API.DIRECT.GET.>",
     "$JS.API.CONSUMER.CREATE.>",

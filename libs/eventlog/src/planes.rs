@@ -1,14 +1,16 @@
-//! What lives beside the log: build output, uploaded contexts, events for the world, and who lives.
+//! What lives beside the log: build output, uploaded contexts, events for the world, secrets, and who lives.
 
 mod blobs;
 mod feed;
 mod output;
 mod presence;
+mod secrets;
 
 pub use blobs::{Blobs, Stored};
 pub use feed::{Feed, FeedEvent};
 pub use output::{Output, OutputChunk, OutputEnd};
 pub use presence::{Presence, Sign};
+pub use secrets::Secrets;
 
 use crate::{
     LogError,

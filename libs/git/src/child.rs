@@ -42,8 +42,13 @@ fn run() -> io::Result<()> {
     let mut out = io::stdout().lock();
     match work(&job) {
         Ok((repository, export)) => {
-            let (commit, tree, notices) = (export.commit.clone(), export.tree.clone(), export.notices.clone());
-            answer(&mut out, &Answer::Fetched { commit, tree, notices })?;
+            let fetched = Answer::Fetched {
+                commit: export.commit.clone(),
+                tree: export.tree.clone(),
+                notices: export.notices.clone(),
+                dockerfile: export.dockerfile.clone(),
+            };
+            answer(&mut out, &fetched)?;
             tree::write(&repository, &export, &mut out)
         }
         Err(refused) => answer(&mut out, &Answer::Refused(refused)),

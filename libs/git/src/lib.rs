@@ -65,8 +65,9 @@ pub struct GitContext {
     pub tree: String,
     /// What a user should know of what was left out; one sentence each.
     pub notices: Vec<String>,
-    /// A whole archive, with its Dockerfile. It holds the child process: dropping it ends the process and
-    /// removes its files. An error that is read from it is a [`GitRefused`].
+    pub dockerfile: String,
+    /// The other files, as [`context::assemble`] takes them. It holds the child process: dropping it ends the process
+    /// and removes its files. An error that is read from it is a [`GitRefused`].
     pub tar: Box<dyn AsyncRead + Send + Unpin>,
 }
 
@@ -86,6 +87,7 @@ enum Answer {
         commit: String,
         tree: String,
         notices: Vec<String>,
+        dockerfile: String,
     },
     Refused(GitRefused),
 }

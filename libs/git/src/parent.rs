@@ -58,13 +58,22 @@ pub async fn fetch(request: GitRequest) -> Result<GitContext, GitRefused> {
     })?;
     match answered.map_err(|error| self::worker(&error))? {
         (Answer::Refused(refused), _) => Err(refused),
-        (Answer::Fetched { commit, tree, notices }, archive) => {
+        (
+            Answer::Fetched {
+                commit,
+                tree,
+                notices,
+                dockerfile,
+            },
+            archive,
+        ) => {
             let end = stream::once(worker.end());
             let bytes = ReaderStream::with_capacity(archive, CHUNK).chain(end).boxed();
             Ok(GitContext {
                 commit,
                 tree,
                 notices,
+                dockerfile,
                 tar: Box::new(StreamReader::new(bytes)),
             })
         }

@@ -37,6 +37,8 @@ pub enum GitRefused {
     /// In the words of the editor.
     #[error("the Dockerfile has {bytes} bytes, at most {limit} are allowed")]
     DockerfileTooLarge { bytes: usize, limit: usize },
+    #[error("the Dockerfile is no text in UTF-8; write it anew")]
+    DockerfileNoText,
     #[error("the repository is larger than {limit} bytes, and the download was stopped there; use a smaller one")]
     TooLarge { limit: u64 },
     /// What is wrong with the directory as a context.
@@ -64,6 +66,7 @@ impl GitRefused {
             Self::Empty { .. } => "GIT_EMPTY",
             Self::NoDockerfile { .. } => "GIT_NO_DOCKERFILE",
             Self::DockerfileTooLarge { .. } => "DOCKERFILE_TOO_LARGE",
+            Self::DockerfileNoText => "DOCKERFILE_NO_TEXT",
             Self::TooLarge { .. } => "GIT_TOO_LARGE",
             Self::Context { reason, .. } => reason,
             Self::Broken { .. } => "GIT_BROKEN",

@@ -22,6 +22,7 @@ pub(super) struct Export {
     pub(super) commit: String,
     pub(super) tree: String,
     pub(super) notices: Vec<String>,
+    pub(super) dockerfile: String,
     /// Of every entry: the commit's.
     mtime: u64,
     items: Vec<Item>,
@@ -67,6 +68,7 @@ pub(super) fn export(
         let limit = DOCKERFILE_BYTES_MAX;
         return Err(GitRefused::DockerfileTooLarge { bytes, limit });
     }
+    let dockerfile = short_text(repository, dockerfile.id())?.ok_or(GitRefused::DockerfileNoText)?;
     let mut walk = Walk {
         repository,
         ignore: ignore(repository, &tree)?,
@@ -84,6 +86,7 @@ pub(super) fn export(
         commit: id,
         tree: tree.id().to_string(),
         notices,
+        dockerfile,
         mtime,
         items,
     })
@@ -92,7 +95,7 @@ pub(super) fn export(
 pub(super) fn write(repository: &Repository, export: &Export, to: impl Write) -> io::Result<()> {
     let mut writer = Writer::new(BufWriter::with_capacity(256 * 1024, to));
     let mtime = export.mtime;
-    for Item { path, kind } in &export.items {
+    for Item { path, kind } in export.items.iter().filter(|item| item.path != DOCKERFILE) {
         match kind {
             Kind::Directory => writer.directory(path, 0o755, mtime)?,
             Kind::Link { target } => writer.symlink(path, target, mtime)?,
@@ -102,7 +105,7 @@ pub(super) fn write(repository: &Repository, export: &Export, to: impl Write) ->
             }
         }
     }
-    writer.finish()
+    writer.flush()
 }
 
 /// `None` also where a file or a link has that name.

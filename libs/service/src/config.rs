@@ -66,6 +66,7 @@ pub struct EngineSettings {
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 pub struct BuilderSettings {
     pub slots: usize,
     pub workspace_slots: usize,
@@ -85,6 +86,10 @@ pub struct BuilderSettings {
     pub cache_bytes_max: i64,
     pub git_http: bool,
     pub git_private_hosts: bool,
+    pub secrets_key: PathBuf,
+    pub syntax_allowed: Vec<String>,
+    pub syntax_own: bool,
+    pub plain_args: Vec<String>,
 }
 
 impl BuilderSettings {

@@ -2,7 +2,9 @@
 
 mod build;
 mod error;
+mod session;
 mod system;
+mod wire;
 
 use std::{env, time::Duration};
 
@@ -12,7 +14,7 @@ use bollard::{
 };
 use tokio::time::sleep;
 
-pub use build::{BuildInput, Progress};
+pub use build::BuildInput;
 pub use error::EngineError;
 pub use system::Facts;
 
@@ -58,6 +60,12 @@ impl Engine {
                 return error;
             }
         }
+    }
+
+    /// The digest that a reference has in its registry now; none where that does not answer, or not to us.
+    pub async fn digest(&self, reference: &str) -> Option<String> {
+        let found = self.docker.inspect_registry_image(reference, None).await.ok()?;
+        found.descriptor.digest
     }
 
     /// Operating system and architecture of an image.

@@ -4,11 +4,11 @@
 //! decided on the registry-pusher's stream.
 
 use aggregate::{Aggregate, Refusal, RefusalKind};
-use ids::{BuildId, ImageId, WorkerId, WorkspaceId};
+use ids::{BuildId, ImageId, WorkerId};
 use proto::{
     builder::v1::{
-        AttemptLost, BuildAssembled, BuildCancelled, BuildFailed, BuildLost, BuildOptions, BuildPhase, BuildQueued,
-        BuildStarted, BuildStep, CancelRequested, SourceFetched,
+        AttemptLost, BuildAssembled, BuildCancelled, BuildFailed, BuildLost, BuildPhase, BuildQueued, BuildStarted,
+        BuildStep, CancelRequested, SourceFetched,
     },
     events::BuildsEvent,
 };
@@ -39,10 +39,7 @@ enum Stage {
 #[derive(Debug, Clone)]
 pub(crate) enum BuildsCommand {
     Queue {
-        build: BuildId,
-        workspace: WorkspaceId,
-        revision: u32,
-        options: BuildOptions,
+        queued: BuildQueued,
         /// The build whose publication has ended, as far as the view knows.
         published: Option<BuildId>,
     },
@@ -52,14 +49,10 @@ pub(crate) enum BuildsCommand {
         worker: WorkerId,
         engine: String,
         engine_version: String,
-        /// The context needs no fetching.
-        is_local: bool,
+        /// The context needs no fetching: the digest of the attached files, if there are any.
+        attached: Option<String>,
     },
-    Fetched {
-        build: BuildId,
-        attempt: u32,
-        commit: String,
-    },
+    Fetched(SourceFetched),
     Assemble(BuildAssembled),
     Fail {
         build: BuildId,
@@ -139,30 +132,18 @@ impl Builds {
         self.newest(build).ok().filter(is_current).ok_or(BuildsRefused::Fenced)
     }
 
-    fn queue(
-        &self,
-        build: BuildId,
-        workspace: WorkspaceId,
-        revision: u32,
-        options: BuildOptions,
-        published: Option<BuildId>,
-    ) -> Result<Vec<BuildsEvent>, BuildsRefused> {
-        if let Some(last) = &self.last {
-            let is_active = match last.stage {
-                Stage::Queued | Stage::Running => true,
-                Stage::Assembled => published != Some(last.build),
-                Stage::Ended => false,
-            };
-            if is_active {
-                return Err(BuildsRefused::Running(last.build));
-            }
+    fn idle(&self, published: Option<BuildId>) -> Result<(), BuildsRefused> {
+        let Some(last) = &self.last else { return Ok(()) };
+        let is_active = match last.stage {
+            Stage::Queued | Stage::Running => true,
+            Stage::Assembled => published != Some(last.build),
+            Stage::Ended => false,
+        };
+        if is_active {
+            Err(BuildsRefused::Running(last.build))
+        } else {
+            Ok(())
         }
-        Ok(vec![BuildsEvent::Queued(BuildQueued {
-            build: Some(build),
-            workspace: Some(workspace),
-            revision,
-            options: Some(options),
-        })])
     }
 
     fn request_cancel(&self, build: BuildId) -> Result<Vec<BuildsEvent>, BuildsRefused> {
@@ -209,20 +190,17 @@ impl Aggregate for Builds {
 
     fn decide(&self, command: BuildsCommand) -> Result<Vec<BuildsEvent>, BuildsRefused> {
         match command {
-            BuildsCommand::Queue {
-                build,
-                workspace,
-                revision,
-                options,
-                published,
-            } => self.queue(build, workspace, revision, options, published),
+            BuildsCommand::Queue { queued, published } => {
+                self.idle(published)?;
+                Ok(vec![BuildsEvent::Queued(queued)])
+            }
             BuildsCommand::Start {
                 build,
                 attempt,
                 worker,
                 engine,
                 engine_version,
-                is_local,
+                attached,
             } => {
                 let last = self.newest(build)?;
                 if last.stage != Stage::Queued || attempt != last.attempts + 1 {
@@ -236,19 +214,19 @@ impl Aggregate for Builds {
                     engine,
                     engine_version,
                 })];
-                if is_local {
-                    let commit = String::new();
-                    events.push(BuildsEvent::SourceFetched(SourceFetched { build, attempt, commit }));
+                if let Some(tree) = attached {
+                    events.push(BuildsEvent::SourceFetched(SourceFetched {
+                        build,
+                        attempt,
+                        commit: String::new(),
+                        tree,
+                    }));
                 }
                 Ok(events)
             }
-            BuildsCommand::Fetched { build, attempt, commit } => {
-                self.running(build, attempt)?;
-                Ok(vec![BuildsEvent::SourceFetched(SourceFetched {
-                    build: Some(build),
-                    attempt,
-                    commit,
-                })])
+            BuildsCommand::Fetched(fetched) => {
+                self.running(fetched.build.unwrap_or_default(), fetched.attempt)?;
+                Ok(vec![BuildsEvent::SourceFetched(fetched)])
             }
             BuildsCommand::Assemble(assembled) => {
                 let last = self.running(assembled.build.unwrap_or_default(), assembled.attempt)?;

@@ -4,12 +4,16 @@
 //! assembled is published by the registry-pusher.
 
 mod api;
+mod arguments;
+mod credentials;
 pub mod docker;
 mod domain;
 mod policy;
 pub mod progress;
 mod run;
 mod view;
+
+pub use credentials::make_key;
 
 use eventlog::Writer;
 use proto::builder::v1::build_service_server::BuildServiceServer;
@@ -21,13 +25,17 @@ pub fn start(world: &World, process: Process) -> Process {
     let view = world.views.open(view::BuilderProjection);
     let writer = Writer::new(world.log.clone(), view.clone(), world.clock.clone());
     let engines = policy::Engines::default();
-    let api = api::Api::new(world, &view, &writer, &engines);
-    let builder = match policy::Builder::new(world, &view, &writer, &engines) {
-        Ok(builder) => builder,
+    let opened = credentials::Vault::open(world)
+        .and_then(|vault| Ok((policy::Builder::new(world, &view, &writer, &engines, &vault)?, vault)));
+    let (builder, vault) = match opened {
+        Ok(opened) => opened,
         Err(error) => return process.running("open the builder", async { Err(error) }),
     };
+    let api = api::Api::new(world, &view, &writer, &engines, &vault);
+    let forget = policy::forget(world.clone(), view.clone(), vault);
     process
         .serving(&view, BuildServiceServer::new(api))
+        .running("forget what ended builds were given", forget)
         .running("show that the builder lives", builder.clone().renew())
         .running("end what silent builders left", builder.clone().listen())
         .running("build what waits", builder.run())

@@ -1,6 +1,7 @@
 //! Whenever a build waits and a slot is free, it should run; whenever one is not wanted any more, it should stop.
 
 mod engines;
+mod forget;
 mod lease;
 mod preflight;
 mod reap;
@@ -8,10 +9,12 @@ mod silence;
 mod turns;
 
 pub(crate) use engines::{About, Engines};
+pub(crate) use forget::forget;
 pub(crate) use lease::Lease;
 pub(crate) use turns::Turns;
 
 use crate::{
+    credentials::Vault,
     domain::{Builds, BuildsCommand},
     run::{Job, Stop, run},
     view::{self, Row, Stage},
@@ -35,6 +38,7 @@ pub(crate) struct Builder {
     writer: Writer,
     engines: Engines,
     lease: Lease,
+    vault: Vault,
 }
 
 /// Builds that this worker has taken, by id.
@@ -63,13 +67,20 @@ impl Attempt {
 }
 
 impl Builder {
-    pub(crate) fn new(world: &World, view: &View, writer: &Writer, engines: &Engines) -> anyhow::Result<Self> {
+    pub(crate) fn new(
+        world: &World,
+        view: &View,
+        writer: &Writer,
+        engines: &Engines,
+        vault: &Vault,
+    ) -> anyhow::Result<Self> {
         Ok(Self {
             lease: Lease::new(worker(world)?, world.config.builder.lease_seconds)?,
             world: world.clone(),
             view: view.clone(),
             writer: writer.clone(),
             engines: engines.clone(),
+            vault: vault.clone(),
         })
     }
 
@@ -222,6 +233,7 @@ impl Builder {
                 engine_is_here: facts.root.is_some(),
                 view: self.view.clone(),
                 work: self.work_folder(),
+                vault: self.vault.clone(),
             };
             jobs.push((job, stopped));
         }

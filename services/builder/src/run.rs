@@ -2,13 +2,17 @@
 
 mod brief;
 mod end;
+mod given;
+mod judge;
 mod log;
+mod mask;
 mod memory;
 mod place;
-mod source;
+pub(crate) mod source;
 
 use crate::{
-    docker::{BuildInput, Engine, Progress},
+    credentials::Vault,
+    docker::{BuildInput, Engine},
     domain::{Builds, BuildsCommand},
     policy::{Lease, request},
     progress::{Plain, plain as plain_text},
@@ -17,20 +21,21 @@ use crate::{
 use anyhow::Context as _;
 use end::{Ended, failed};
 use eventlog::{ExecuteError, LogError, View, Writer};
-use futures::StreamExt as _;
+use futures::{FutureExt as _, future};
 use ids::{BuildId, ImageId};
+use judge::Unfit;
 use log::BuildLog;
+use mask::Mask;
 use memory::Kills;
 use place::place;
 use proto::{
-    builder::v1::{BuildAssembled, BuildPhase},
+    builder::v1::{BuildAssembled, BuildCredentials, BuildPhase},
     editor::v1::{BuildSpec, ContextKind},
 };
 use service::{World, telemetry};
-use source::{Source, SourceError};
-use std::{path::PathBuf, pin::pin, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use tokio::{
-    sync::oneshot,
+    sync::{mpsc, oneshot},
     time::{Instant, sleep, sleep_until, timeout},
 };
 use tracing::Instrument as _;
@@ -40,6 +45,8 @@ const END_PATIENCE: Duration = Duration::from_mins(2);
 /// What can't be read now is not asked for again at once.
 const FAILED_DELAY: Duration = Duration::from_secs(1);
 const END_RETRY: Duration = Duration::from_millis(200);
+/// Messages of the engine under way to a slow log; then the engine has to wait.
+const QUEUE: usize = 64;
 
 pub(crate) struct Job {
     pub(crate) row: Row,
@@ -51,6 +58,7 @@ pub(crate) struct Job {
     pub(crate) view: View,
     /// Where temporary folders go.
     pub(crate) work: PathBuf,
+    pub(crate) vault: Vault,
 }
 
 /// What all our images in an engine are called, until they are published.
@@ -107,7 +115,9 @@ impl Attempt<'_> {
         let found = view::revision(&self.job.view, &row.image, Some(row.revision))
             .await
             .map_err(unread)?;
-        let (_, spec) = found.context("the saved revision is not in the view").map_err(unread)?;
+        let (_, mut spec) = found.context("the saved revision is not in the view").map_err(unread)?;
+        let is_local = spec.context_kind() != ContextKind::GitRepository;
+        let repeated = self.repeated(&mut spec).await.map_err(unread)?;
         let workspace = row.workspace.parse().unwrap_or_default();
         let is_owner = self.world.access.is_owner(&row.requester, workspace).await;
         let is_owner = is_owner.map_err(|denied| unread(denied.into()))?;
@@ -119,7 +129,7 @@ impl Attempt<'_> {
             worker: self.job.lease.worker,
             engine: self.world.config.engine.name.clone(),
             engine_version: engine_version.clone(),
-            is_local: spec.context_kind() != ContextKind::GitRepository,
+            attached: is_local.then(|| spec.context.clone().unwrap_or_default().digest),
         })
         .await?;
 
@@ -137,8 +147,10 @@ impl Attempt<'_> {
         .await;
         let kills = Kills::from_now_on(self.job.engine_is_here);
         let mut plain = Plain::new(self.world.config.builder.log_bytes_per_second);
+        let credentials = self.credentials().await;
+        let mut mask = Mask::new(credentials.as_ref().unwrap_or(&BuildCredentials::default()));
         let ended = if is_owner {
-            let building = Box::pin(self.build_image(&spec, &mut log, &mut plain));
+            let building = Box::pin(self.build_image(&spec, &repeated, credentials, &mut log, &mut plain, &mut mask));
             let building = self.job.lease.during(building);
             tokio::select! {
                 ended = building => ended.unwrap_or(Ended::Unseen(self.job.lease.patience())),
@@ -153,81 +165,90 @@ impl Attempt<'_> {
         };
         telemetry::built(ended.word(), began.elapsed());
         let (ended, notice) = memory::explain(ended, kills.count());
-        log.write(&plain.finish()).await;
+        log.write(&mask.finish(&plain.finish())).await;
         // A Dockerfile in a repository is not here to be shown.
-        let dockerfile = Some(&spec.dockerfile).filter(|_| spec.context_kind() == ContextKind::LocalFolder);
+        let dockerfile = Some(&spec.dockerfile).filter(|_| is_local);
         let place = dockerfile
             .zip(plain.failed())
             .and_then(|(text, step)| place(text, step));
         log.write(&plain_text(&place.unwrap_or_default())).await;
         log.write(notice.unwrap_or_default()).await;
-        self.end(ended, log, &plain).await
+        let is_over = matches!(ended, Ended::Assembled(_) | Ended::Failed(..) | Ended::Cancelled);
+        self.end(ended.hidden(&mask), log, &plain).await?;
+        if row.options.has_credentials && is_over {
+            self.forget().await;
+        }
+        Ok(())
     }
 
-    async fn build_image(&self, spec: &BuildSpec, log: &mut BuildLog, plain: &mut Plain) -> Ended {
+    async fn build_image(
+        &self,
+        spec: &BuildSpec,
+        pins: &BTreeMap<String, String>,
+        credentials: Result<BuildCredentials, Ended>,
+        log: &mut BuildLog,
+        plain: &mut Plain,
+        mask: &mut Mask,
+    ) -> Ended {
         let row = &self.job.row;
+        let credentials = match credentials {
+            Ok(credentials) => credentials,
+            Err(ended) => return ended,
+        };
         let settings = &self.world.config.builder;
         let deadline = Instant::now() + Duration::from_secs(settings.build_minutes_max * 60);
         let idle = Duration::from_secs(settings.idle_minutes_max * 60);
 
-        let opened = timeout(
-            deadline - Instant::now(),
-            source::open(self.world, spec, &self.job.work),
-        )
-        .await;
-        let source = match opened {
+        let source = match timeout(deadline - Instant::now(), self.opened(spec, log)).await {
             Ok(Ok(source)) => source,
-            Ok(Err(SourceError::Refused(cause))) => return Ended::Failed(BuildPhase::Fetching, cause),
-            Ok(Err(SourceError::Log(error))) => return Ended::Lost(error.to_string()),
+            Ok(Err(ended)) => return ended,
             Err(_) => return Ended::Failed(BuildPhase::Fetching, self.too_long()),
         };
-        let Source { tar, commit, notices } = source;
-        if let Some(commit) = commit {
-            let fetched = BuildsCommand::Fetched {
-                build: self.build(),
-                attempt: self.number,
-                commit: commit.clone(),
-            };
-            // It only tells where the build is.
-            if let Err(error) = self.command(fetched).await {
-                tracing::warn!(error = &error as &dyn std::error::Error, "the commit was not recorded");
-            }
-            log.write(&format!("#0 commit {commit}\n")).await;
-            for notice in notices {
-                log.write(&plain_text(&format!("#0 {notice}\n"))).await;
-            }
-            log.write("\n").await;
-        }
-
+        let judged = match self.judge(&source.dockerfile, spec, pins).await {
+            Ok(judged) => judged,
+            Err(Unfit::Refused(cause)) => return Ended::Failed(BuildPhase::Fetching, cause),
+            Err(Unfit::Engine(error)) => return failed(&error),
+            Err(Unfit::Rights(denied)) => return Ended::Lost(denied.to_string()),
+        };
         let artifact = self.artifact();
-        let mut progress = pin!(self.job.engine.build(self.input(spec, &artifact), tar));
-        let mut gone = pin!(self.job.engine.gone());
-        let mut image = None;
-        let mut last_output = Instant::now();
-        loop {
-            let flush = log.flush_at();
-            tokio::select! {
-                next = progress.next() => match next {
-                    Some(Ok(Progress::Status(status))) => {
-                        last_output = Instant::now();
-                        log.push(&plain.render(&status)).await;
+        let context = context::assemble(&judged.dockerfile, source.files);
+        let cache_from = self.cache_from().await;
+        let input = self.input(spec, judged.arguments, credentials, cache_from, &artifact);
+        // Apart from each other: the engine is answered also while the log waits for its server.
+        let (to, mut from) = mpsc::channel(QUEUE);
+        let building = self.job.engine.build(input, context, to);
+        let telling = async {
+            let mut last_output = Instant::now();
+            loop {
+                let flush = log.flush_at();
+                tokio::select! {
+                    next = from.recv() => match next {
+                        Some(status) => {
+                            last_output = Instant::now();
+                            log.push(&mask.hide(&plain.render(&status))).await;
+                        }
+                        None => return Ok(()),
+                    },
+                    () = sleep_until(flush) => log.flush().await,
+                    () = sleep_until(last_output + idle) => {
+                        let minutes = settings.idle_minutes_max;
+                        let cause = format!("no output for {minutes} minutes (builder.idle_minutes_max)");
+                        return Err(Ended::Failed(BuildPhase::Building, cause));
                     }
-                    Some(Ok(Progress::Image(id))) => image = Some(id),
-                    Some(Err(error)) => return failed(&error),
-                    None => break,
-                },
-                () = sleep_until(flush) => log.flush().await,
-                error = &mut gone => return failed(&error),
-                () = sleep_until(deadline) => return Ended::Failed(BuildPhase::Building, self.too_long()),
-                () = sleep_until(last_output + idle) => {
-                    let minutes = settings.idle_minutes_max;
-                    let cause = format!("no output for {minutes} minutes (builder.idle_minutes_max)");
-                    return Ended::Failed(BuildPhase::Building, cause);
                 }
             }
-        }
-        let Some(engine_image_id) = image else {
-            return Ended::Lost("the engine ended the build without a result".to_owned());
+        };
+        // What was told before a build failed is written, too.
+        let built = async { future::try_join(building.map(Ok), telling).await };
+        let built = tokio::select! {
+            built = built => built,
+            error = self.job.engine.gone() => return failed(&error),
+            () = sleep_until(deadline) => return Ended::Failed(BuildPhase::Building, self.too_long()),
+        };
+        let engine_image_id = match built {
+            Ok((Ok(image), ())) => image,
+            Ok((Err(error), ())) => return failed(&error),
+            Err(ended) => return ended,
         };
         let (os, architecture) = match self.job.engine.image_platform(&artifact).await {
             Ok(platform) => platform,
@@ -282,10 +303,15 @@ impl Attempt<'_> {
         )
     }
 
-    fn input(&self, spec: &BuildSpec, artifact: &str) -> BuildInput {
+    fn input(
+        &self,
+        spec: &BuildSpec,
+        build_args: BTreeMap<String, String>,
+        credentials: BuildCredentials,
+        cache_from: Vec<String>,
+        artifact: &str,
+    ) -> BuildInput {
         let options = &self.job.row.options;
-        let mut build_args = spec.build_args.clone();
-        build_args.extend(options.build_args.clone());
         BuildInput {
             tag: artifact.to_owned(),
             dockerfile: "Dockerfile".to_owned(),
@@ -295,6 +321,8 @@ impl Attempt<'_> {
             platform: spec.platforms.first().cloned().unwrap_or_default(),
             no_cache: options.no_cache,
             pull: options.pull,
+            credentials,
+            cache_from,
         }
     }
 

@@ -6,8 +6,8 @@ mod queries;
 mod row;
 
 pub(crate) use queries::{
-    Begun, begun, deleted_images, is_known_attempt, journal, needed_artifacts, newest, revision, row, running, waiting,
-    waiting_or_running,
+    Begun, begun, deleted_images, has_ended, is_known_attempt, journal, needed_artifacts, newest, published, revision,
+    row, running, waiting, waiting_or_running,
 };
 pub(crate) use row::{Row, Stage};
 

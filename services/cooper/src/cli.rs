@@ -2,6 +2,7 @@
 
 mod access;
 mod as_of;
+mod credentials;
 mod history;
 mod image;
 mod spec;
@@ -10,8 +11,11 @@ mod verify;
 
 pub(crate) use access::{AclCommand, RightWord, ShareArgs, Who};
 pub(crate) use as_of::AsOf;
+pub(crate) use credentials::{CredentialArgs, SecretFrom};
 pub(crate) use history::{AuditArgs, HistoryArgs};
-pub(crate) use image::{BuildArgs, CreateArgs, ImageCommand, LintArgs, LogsArgs, LsArgs, Newest, OfBuild, SaveArgs};
+pub(crate) use image::{
+    BuildArgs, CreateArgs, ImageCommand, LintArgs, LogsArgs, LsArgs, Newest, OfBuild, RebuildArgs, SaveArgs,
+};
 pub(crate) use spec::{Pair, SpecArgs};
 pub(crate) use verify::VerifyArgs;
 
@@ -150,6 +154,8 @@ pub(crate) struct BuildDirectory {
     /// Fetch base images even if the engine has them.
     #[arg(long)]
     pub(crate) pull: bool,
+    #[command(flatten)]
+    pub(crate) credentials: CredentialArgs,
     /// Say which build it is, and do not wait for it.
     #[arg(long)]
     pub(crate) detach: bool,

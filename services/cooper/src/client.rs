@@ -18,7 +18,9 @@ use crate::{
 use named::Named;
 use proto::{
     admin::v1::admin_service_client::AdminServiceClient,
-    builder::v1::{CancelBuildResponse, StartBuildResponse, build_service_client::BuildServiceClient},
+    builder::v1::{
+        CancelBuildResponse, RepeatBuildResponse, StartBuildResponse, build_service_client::BuildServiceClient,
+    },
     catalog::v1::{
         AddMemberResponse, CreateImageResponse, CreateWorkspaceResponse, DeleteImageResponse, DescribeImageResponse,
         GrantResponse, RemoveMemberResponse, RenameImageResponse, RevokeResponse, SetMemberRoleResponse,
@@ -297,6 +299,7 @@ positioned!(
     GrantResponse,
     RemoveMemberResponse,
     RenameImageResponse,
+    RepeatBuildResponse,
     RestoreRevisionResponse,
     RetryPushResponse,
     RevokeResponse,

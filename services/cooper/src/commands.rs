@@ -6,6 +6,7 @@ mod as_of;
 mod audit;
 mod build;
 mod build_directory;
+mod credentials;
 mod diff;
 mod edit;
 mod events;
@@ -16,6 +17,7 @@ mod lint;
 mod locate;
 mod login;
 mod nats_config;
+mod rebuild;
 mod registry;
 mod revisions;
 mod save;
@@ -79,6 +81,7 @@ async fn image(shell: &Shell, command: ImageCommand) -> Result<(), Failure> {
         ImageCommand::Build(args) => Box::pin(build::build(shell, *args)).await,
         ImageCommand::Builds { image, newest } => journal::builds(shell, &image, newest).await,
         ImageCommand::Logs(args) => journal::logs(shell, args).await,
+        ImageCommand::Rebuild(args) => Box::pin(rebuild::rebuild(shell, *args)).await,
         ImageCommand::Cancel(of) => journal::cancel(shell, of).await,
         ImageCommand::PushRetry(of) => registry::push_retry(shell, of).await,
         ImageCommand::Queue => journal::queue(shell).await,

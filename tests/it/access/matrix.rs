@@ -112,6 +112,7 @@ fn expectations() -> BTreeMap<&'static str, (Takes, Value)> {
             "editor.v1.EditorService/UploadContext",
             (WRITE, json!({ "start": { "image": "$image" } })),
         ),
+        ("builder.v1.BuildService/RepeatBuild", (OWNER, build())),
         (
             "builder.v1.BuildService/StartBuild",
             (OWNER, json!({ "image": "$image" })),

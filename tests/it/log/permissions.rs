@@ -139,7 +139,7 @@ async fn nobody_changes_what_was_written() {
     server.connect("catalog").await.unwrap();
     for account in &ACCOUNTS {
         let mut intruder = Intruder::with_password_of(&server, account.name).await;
-        for stream in ["LOG", "BUILDLOG", "EVENTS", "OBJ_contexts", "KV_PRESENCE"] {
+        for stream in ["LOG", "BUILDLOG", "EVENTS", "OBJ_contexts", "KV_PRESENCE", "KV_SECRETS"] {
             for call in ["DELETE", "UPDATE", "MSG.DELETE", "PURGE", "SNAPSHOT", "RESTORE"] {
                 let subject = format!("$JS.API.STREAM.{call}.{stream}");
                 if !account.planes.contains(&subject.as_str()) {

@@ -90,12 +90,12 @@ fn a_directory_becomes_the_root_of_the_context() {
     let root = git.tree(&[("100644", "Dockerfile", file), ("40000", "app", app)]);
     let export = git.export(root, "app").unwrap();
     assert_eq!(export.tree, app.to_string());
+    assert_eq!(export.dockerfile, "FROM scratch");
     assert_eq!(export.notices, ["submodules are not fetched: 'sub' is left out"]);
     assert_eq!(
         lines(&git.archive(&export)),
         [
             ".dockerignore 644 *.log\ndocs\n!docs/keep.md\nDockerfile\n",
-            "Dockerfile 644 FROM scratch",
             "docs/ 755 ",
             "docs/keep.md 644 x",
             "link 777 -> docs/keep.md",

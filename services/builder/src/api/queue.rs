@@ -77,8 +77,8 @@ impl Api {
 
     /// A workspace whose queue is full asks for nothing more. Those that are being asked for at this moment count, too:
     /// until it answers, the guard is kept.
-    pub(super) async fn ask(&self, workspace: WorkspaceId) -> Result<Asking, Failure> {
-        let asking = self.asked.one_more(workspace);
+    pub(super) async fn room_for(&self, workspace: WorkspaceId) -> Result<Asking, Failure> {
+        let asking = self.asking.one_more(workspace);
         let max = self.world.config.builder.waiting_max;
         let waiting = view::waiting(&self.view, &workspace.to_string()).await? + asking.before;
         if waiting >= max {

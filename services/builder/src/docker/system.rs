@@ -47,6 +47,13 @@ impl Engine {
         })
     }
 
+    /// What it builds for unless it is told: `linux/amd64`.
+    pub async fn platform(&self) -> Result<String, EngineError> {
+        let version = self.docker.version().await.map_err(|error| self.failed(error))?;
+        let (os, architecture) = (version.os.unwrap_or_default(), version.arch.unwrap_or_default());
+        Ok(format!("{os}/{architecture}"))
+    }
+
     /// Removes what no build has used for so many hours, and more of it until the rest has so many bytes. Answers how
     /// many bytes that freed.
     pub async fn prune_cache(&self, unused_hours: Option<u64>, bytes_max: Option<i64>) -> Result<i64, EngineError> {

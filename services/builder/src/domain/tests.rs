@@ -11,10 +11,11 @@ fn build(n: u128) -> BuildId {
 
 fn queue(n: u128) -> BuildsCommand {
     BuildsCommand::Queue {
-        build: build(n),
-        workspace: WorkspaceId::default(),
-        revision: 1,
-        options: BuildOptions::default(),
+        queued: BuildQueued {
+            build: Some(build(n)),
+            revision: 1,
+            ..BuildQueued::default()
+        },
         published: None,
     }
 }
@@ -26,7 +27,7 @@ fn start(n: u128, attempt: u32) -> BuildsCommand {
         worker: WorkerId::default(),
         engine: "local".to_owned(),
         engine_version: "28".to_owned(),
-        is_local: false,
+        attached: None,
     }
 }
 

@@ -107,7 +107,7 @@ impl Engines {
     }
 
     /// The engine that answered last, and what it is.
-    pub(super) fn present(&self) -> Option<(Engine, Arc<Facts>)> {
+    pub(crate) fn present(&self) -> Option<(Engine, Arc<Facts>)> {
         let own = self.own.borrow();
         own.engine.clone().zip(own.facts.clone())
     }

@@ -4,6 +4,7 @@ use super::{
     Attempt,
     brief::{brief, steps},
     log::BuildLog,
+    mask::Mask,
 };
 use crate::{
     docker::EngineError,
@@ -35,6 +36,15 @@ impl Ended {
             Self::Cancelled => "cancelled",
             Self::Lost(_) | Self::Unseen(_) => "lost",
             Self::Over => "over",
+        }
+    }
+
+    /// The engine may repeat what it was given.
+    pub(super) fn hidden(self, mask: &Mask) -> Self {
+        match self {
+            Self::Failed(phase, cause) => Self::Failed(phase, mask.hidden(&cause)),
+            Self::Lost(cause) => Self::Lost(mask.hidden(&cause)),
+            ended => ended,
         }
     }
 }

@@ -1,32 +1,37 @@
 //! Where the context of a build comes from: the editor's Dockerfile with its files, or a git repository.
 
-use bytes::Bytes;
 use context::Limits;
 use eventlog::LogError;
-use futures::{StreamExt as _, stream::BoxStream};
 use git::{GitLimits, GitRefused, GitRequest};
 use proto::editor::v1::{BuildSpec, ContextKind};
 use service::World;
-use std::{io, path::Path};
-use tokio_util::io::ReaderStream;
+use std::path::Path;
+use tokio::io::AsyncRead;
 
-const READ_BYTES: usize = 256 * 1024;
-
-pub(super) struct Source {
-    pub(super) tar: BoxStream<'static, io::Result<Bytes>>,
+pub(crate) struct Source {
+    /// As it is written; what the engine gets of it is judged first.
+    pub(crate) dockerfile: String,
+    /// The other files, as [`context::assemble`] takes them.
+    pub(crate) files: Box<dyn AsyncRead + Send + Unpin>,
     /// Of a git context.
-    pub(super) commit: Option<String>,
+    pub(crate) commit: Option<Commit>,
     /// What was left out of it, a sentence each.
-    pub(super) notices: Vec<String>,
+    pub(crate) notices: Vec<String>,
 }
 
-pub(super) enum SourceError {
+pub(crate) struct Commit {
+    pub(crate) id: String,
+    /// Of the directory.
+    pub(crate) tree: String,
+}
+
+pub(crate) enum SourceError {
     /// One sentence for the one who asked for the build.
     Refused(String),
     Log(LogError),
 }
 
-pub(super) async fn open(world: &World, spec: &BuildSpec, work: &Path) -> Result<Source, SourceError> {
+pub(crate) async fn open(world: &World, spec: &BuildSpec, work: &Path) -> Result<Source, SourceError> {
     match spec.context_kind() {
         ContextKind::GitRepository => from_git(world, spec, work).await,
         ContextKind::LocalFolder | ContextKind::Unspecified => from_editor(world, spec).await,
@@ -34,25 +39,21 @@ pub(super) async fn open(world: &World, spec: &BuildSpec, work: &Path) -> Result
 }
 
 async fn from_editor(world: &World, spec: &BuildSpec) -> Result<Source, SourceError> {
-    let Some(attached) = &spec.context else {
-        let nothing = tokio::io::empty();
-        return Ok(Source {
-            tar: context::assemble(&spec.dockerfile, nothing).boxed(),
-            commit: None,
-            notices: vec![],
-        });
+    let files: Box<dyn AsyncRead + Send + Unpin> = match &spec.context {
+        None => Box::new(tokio::io::empty()),
+        Some(attached) => {
+            let stored = world.nats.blobs().get(&attached.digest).await;
+            let gone = "the attached files are not stored any more, upload them again and save";
+            Box::new(
+                stored
+                    .map_err(SourceError::Log)?
+                    .ok_or_else(|| SourceError::Refused(gone.to_owned()))?,
+            )
+        }
     };
-    let stored = world
-        .nats
-        .blobs()
-        .get(&attached.digest)
-        .await
-        .map_err(SourceError::Log)?;
-    let stored = stored.ok_or_else(|| {
-        SourceError::Refused("the attached files are not stored any more, upload them again and save".to_owned())
-    })?;
     Ok(Source {
-        tar: context::assemble(&spec.dockerfile, stored).boxed(),
+        dockerfile: spec.dockerfile.clone(),
+        files,
         commit: None,
         notices: vec![],
     })
@@ -81,8 +82,12 @@ async fn from_git(world: &World, spec: &BuildSpec, work: &Path) -> Result<Source
     };
     let context = git::fetch(request).await.map_err(refused)?;
     Ok(Source {
-        commit: Some(context.commit),
+        commit: Some(Commit {
+            id: context.commit,
+            tree: context.tree,
+        }),
         notices: context.notices,
-        tar: ReaderStream::with_capacity(context.tar, READ_BYTES).boxed(),
+        dockerfile: context.dockerfile,
+        files: context.tar,
     })
 }

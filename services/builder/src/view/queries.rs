@@ -2,6 +2,7 @@
 
 use super::{Row, Stage};
 use eventlog::View;
+use ids::BuildId;
 use prost::Message as _;
 use proto::editor::v1::BuildSpec;
 use std::collections::BTreeSet;
@@ -162,6 +163,26 @@ pub(crate) async fn is_known_attempt(view: &View, tag: &str) -> anyhow::Result<b
         .fetch_optional(view.rows())
         .await?;
     Ok(known.is_some())
+}
+
+/// The last build of an image whose publication was committed.
+pub(crate) async fn published(view: &View, image: &str) -> anyhow::Result<Option<Row>> {
+    let row: Option<String> = sqlx::query_scalar(
+        "SELECT row FROM build WHERE image = ? AND row->>'publication' = 'Committed' ORDER BY queued_at DESC LIMIT 1",
+    )
+    .bind(image)
+    .fetch_optional(view.rows())
+    .await?;
+    Ok(parse(row.as_slice())?.pop())
+}
+
+/// Whether the view knows that a build is over, as far as its builder is concerned.
+pub(crate) async fn has_ended(view: &View, build: BuildId) -> anyhow::Result<bool> {
+    let ended: Option<i64> = sqlx::query_scalar("SELECT 1 FROM build WHERE id = ? AND stage > 2")
+        .bind(build.to_string())
+        .fetch_optional(view.rows())
+        .await?;
+    Ok(ended.is_some())
 }
 
 fn tag_of(build: &str) -> String {

@@ -9,6 +9,7 @@ use proto::{
 };
 use serde::{Deserialize, Serialize};
 use service::{duration, timestamp};
+use std::collections::BTreeMap;
 
 /// Where a build is, as far as its builder is concerned.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -62,6 +63,9 @@ pub(crate) struct Row {
     pub(crate) cancel_requested: bool,
     pub(crate) publication: Publication,
     pub(crate) options: Options,
+    /// The build that this one repeats; empty: none.
+    #[serde(default)]
+    pub(crate) repeats: String,
     work: Work,
     fetched: bool,
     queued_ms: i64,
@@ -70,7 +74,9 @@ pub(crate) struct Row {
     slot_ms: i64,
     ended_ms: i64,
     pub(crate) cause: String,
-    commit: String,
+    pub(crate) commit: String,
+    #[serde(default)]
+    pub(crate) tree: String,
     digest: String,
     repository: String,
     pub(crate) retryable: bool,
@@ -80,7 +86,8 @@ pub(crate) struct Row {
     #[serde(default)]
     steps: Vec<Step>,
     #[serde(default)]
-    bases: Vec<Base>,
+    /// Reference -> digest.
+    pub(crate) bases: BTreeMap<String, String>,
 }
 
 /// What the build was asked with.
@@ -88,8 +95,22 @@ pub(crate) struct Row {
 pub(crate) struct Options {
     pub(crate) no_cache: bool,
     pub(crate) pull: bool,
-    pub(crate) build_args: std::collections::BTreeMap<String, String>,
+    pub(crate) build_args: BTreeMap<String, String>,
     pub(crate) tags: Vec<String>,
+    /// Secrets and passwords, which are kept elsewhere.
+    #[serde(default)]
+    pub(crate) has_credentials: bool,
+}
+
+impl From<&Options> for BuildOptions {
+    fn from(options: &Options) -> Self {
+        Self {
+            no_cache: options.no_cache,
+            pull: options.pull,
+            build_args: options.build_args.clone(),
+            tags: options.tags.clone(),
+        }
+    }
 }
 
 impl From<BuildOptions> for Options {
@@ -99,6 +120,7 @@ impl From<BuildOptions> for Options {
             pull: options.pull,
             build_args: options.build_args,
             tags: options.tags,
+            has_credentials: false,
         }
     }
 }
@@ -109,12 +131,6 @@ struct Step {
     cached: bool,
     duration_ms: i64,
     error: String,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Base {
-    reference: String,
-    digest: String,
 }
 
 fn steps(steps: &[BuildStep]) -> Vec<Step> {
@@ -128,14 +144,6 @@ fn steps(steps: &[BuildStep]) -> Vec<Step> {
         }
     };
     steps.iter().map(one).collect()
-}
-
-fn bases(bases: &[BaseImage]) -> Vec<Base> {
-    let one = |base: &BaseImage| Base {
-        reference: base.reference.clone(),
-        digest: base.digest.clone(),
-    };
-    bases.iter().map(one).collect()
 }
 
 pub(super) fn build_of(event: &BuildsEvent) -> Option<BuildId> {
@@ -206,6 +214,8 @@ impl Row {
                 self.workspace = event.workspace.unwrap_or_default().to_string();
                 self.revision = event.revision;
                 self.options = event.options.clone().unwrap_or_default().into();
+                self.options.has_credentials = event.has_credentials;
+                self.repeats = event.repeats.map(|build| build.to_string()).unwrap_or_default();
                 self.requester.clone_from(&entry.envelope.actor);
                 self.traceparent.clone_from(&entry.envelope.traceparent);
                 self.queued_at = entry.position.0;
@@ -224,13 +234,17 @@ impl Row {
             BuildsEvent::SourceFetched(event) => {
                 self.fetched = true;
                 self.commit.clone_from(&event.commit);
+                self.tree.clone_from(&event.tree);
             }
             BuildsEvent::Assembled(event) => {
                 self.work = Work::Assembled;
                 self.slot_ms = time_ms - self.started_ms;
                 self.publication = Publication::Open;
                 self.steps = steps(&event.steps);
-                self.bases = bases(&event.bases);
+                let bases = event.bases.iter();
+                self.bases = bases
+                    .map(|base| (base.reference.clone(), base.digest.clone()))
+                    .collect();
             }
             BuildsEvent::Failed(event) => {
                 self.slot_ms = time_ms - self.started_ms;
@@ -328,17 +342,19 @@ impl Row {
         }
     }
 
+    /// What was published, by digest; empty until then.
+    pub(crate) fn reference(&self, internal_registry: &str) -> String {
+        match (self.digest.as_str(), self.repository.starts_with('/')) {
+            ("", _) => String::new(),
+            (digest, true) => format!("{internal_registry}{}@{digest}", self.repository),
+            (digest, false) => format!("{}@{digest}", self.repository),
+        }
+    }
+
     /// As the contract has it. `now_ms` makes the duration of a running build grow.
     pub(crate) fn build(&self, now_ms: i64, internal_registry: &str) -> Build {
         let end = if self.ended_ms == 0 { now_ms } else { self.ended_ms };
         let elapsed = (self.started_ms != 0).then(|| duration((end - self.started_ms).max(0)));
-        let reference = if self.digest.is_empty() {
-            String::new()
-        } else if self.repository.starts_with('/') {
-            format!("{internal_registry}{}@{}", self.repository, self.digest)
-        } else {
-            format!("{}@{}", self.repository, self.digest)
-        };
         Build {
             id: self.id.clone(),
             image: self.image.clone(),
@@ -366,17 +382,20 @@ impl Row {
                 })
                 .collect(),
             log_bytes: None,
-            reference,
+            reference: self.reference(internal_registry),
             engine_version: self.engine_version.clone(),
             failed_phase: self.failed_phase,
             bases: self
                 .bases
                 .iter()
-                .map(|base| BaseImage {
-                    reference: base.reference.clone(),
-                    digest: base.digest.clone(),
+                .map(|(reference, digest)| BaseImage {
+                    reference: reference.clone(),
+                    digest: digest.clone(),
                 })
                 .collect(),
+            tree: self.tree.clone(),
+            options: Some((&self.options).into()),
+            repeats: self.repeats.clone(),
         }
     }
 }

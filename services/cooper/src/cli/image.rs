@@ -1,6 +1,6 @@
 //! `cooper image ...`
 
-use super::{OneImage, Pair, SpecArgs};
+use super::{CredentialArgs, OneImage, Pair, SpecArgs};
 use crate::reference::Reference;
 use clap::{Args, Subcommand, ValueEnum};
 use proto::catalog::v1::ImageStatus;
@@ -109,6 +109,8 @@ pub(crate) enum ImageCommand {
     },
     /// Write the log of a build.
     Logs(LogsArgs),
+    /// Build once more what a build was made of, and tell whether the same came out.
+    Rebuild(Box<RebuildArgs>),
     /// Cancel a build.
     Cancel(OfBuild),
     /// Try a failed push again, without building.
@@ -223,12 +225,25 @@ pub(crate) struct BuildArgs {
     /// A name=value for this build, over the saved ones.
     #[arg(long = "build-arg", value_name = "K=V")]
     pub(crate) args: Vec<Pair>,
+    #[command(flatten)]
+    pub(crate) credentials: CredentialArgs,
+    /// Only if the revision, the files, the arguments or a base image is another than in what is published.
+    #[arg(long)]
+    pub(crate) if_changed: bool,
     /// Say which build it is, and do not wait for it.
     #[arg(long, conflicts_with = "attach")]
     pub(crate) detach: bool,
     /// Follow the build that runs, if one does.
     #[arg(long)]
     pub(crate) attach: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RebuildArgs {
+    #[command(flatten)]
+    pub(crate) of: OfBuild,
+    #[command(flatten)]
+    pub(crate) credentials: CredentialArgs,
 }
 
 #[derive(Debug, Args)]

@@ -90,7 +90,7 @@ async fn status(shell: &Shell) -> Result<(), Failure> {
             let about: Vec<_> = about.into_iter().filter(|text| !text.is_empty()).collect();
             shell
                 .output
-                .line(&format!("\nengine {}: {slots}; {}", engine.name, about.join("; ")))?;
+                .line(format!("\nengine {}: {slots}; {}", engine.name, about.join("; ")))?;
         }
     }
     let bad: Vec<_> = standing

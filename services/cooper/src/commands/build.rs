@@ -1,6 +1,6 @@
 //! `cooper image build`: starts a build, or joins the one that runs, and follows it.
 
-use super::lint;
+use super::{credentials, lint};
 use crate::{
     cli::{BuildArgs, Pair},
     client::{Session, Shell, request_id},
@@ -8,9 +8,10 @@ use crate::{
     follow::{Following, conclude},
     reference::{Reference, Version},
 };
-use proto::builder::v1::{Build, BuildOptions, GetBuildRequest, StartBuildRequest};
+use proto::builder::v1::{Build, BuildOptions, GetBuildRequest, StartBuildRequest, StartBuildResponse};
 
 pub(crate) async fn build(shell: &Shell, args: BuildArgs) -> Result<(), Failure> {
+    let credentials = credentials::read(&args.credentials)?;
     let session = shell.session().await?;
     let image = session.locate(&args.image).await?;
     let request = StartBuildRequest {
@@ -23,6 +24,8 @@ pub(crate) async fn build(shell: &Shell, args: BuildArgs) -> Result<(), Failure>
             build_args: pairs(&args.args),
             tags: args.tags,
         }),
+        credentials: Some(credentials),
+        if_changed: args.if_changed,
     };
     let name = &args.image.image;
     lint::say_of_saved(shell, &session, &image, name).await;
@@ -39,7 +42,12 @@ pub(crate) async fn build(shell: &Shell, args: BuildArgs) -> Result<(), Failure>
             build
         }
         Err(failure) => return Err(advise(failure, &args.image)),
-        Ok(build) => build,
+        Ok(started) if started.unchanged => {
+            let build = started.build.unwrap_or_default();
+            shell.output.notice(format!("nothing changed since {}", build.id));
+            return conclude(shell, &session, name, &build).await;
+        }
+        Ok(started) => started_build(started)?,
     };
     if args.detach {
         return detached(shell, name, &build);
@@ -54,10 +62,13 @@ pub(crate) fn pairs(given: &[Pair]) -> std::collections::BTreeMap<String, String
         .collect()
 }
 
-pub(crate) async fn start(session: &Session, request: StartBuildRequest) -> Result<Build, Failure> {
-    let started = session
+pub(crate) async fn start(session: &Session, request: StartBuildRequest) -> Result<StartBuildResponse, Failure> {
+    session
         .change(async || session.builds().start_build(request.clone()).await)
-        .await?;
+        .await
+}
+
+pub(crate) fn started_build(started: StartBuildResponse) -> Result<Build, Failure> {
     started
         .build
         .ok_or_else(|| Failure::new(Exit::Internal, "the server did not say which build it started"))

@@ -1,7 +1,8 @@
 //! `cooper build`: from a directory to a published image in one command, as `docker build` does it.
 
 use super::{
-    build::{advise, detached, follow, start},
+    build::{advise, detached, follow, start, started_build},
+    credentials,
     image::say_inherited,
     lint,
     save::Prepared,
@@ -17,12 +18,17 @@ use proto::{
     builder::v1::{BuildOptions, StartBuildRequest},
     catalog::v1::{CreateImageRequest, Image},
 };
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 // covers R80
 pub(crate) async fn build(shell: &Shell, args: BuildDirectory) -> Result<(), Failure> {
     let (reference, tags) = named(&args.tags)?;
     let spec = spec_of(&args);
+    if args.credentials.password_stdin && (args.context == "-" || args.file.as_deref() == Some(Path::new("-"))) {
+        let sentence = "only one thing can come from stdin: give the Dockerfile and the files as files";
+        return Err(Failure::new(Exit::Usage, sentence));
+    }
+    let credentials = credentials::read(&args.credentials)?;
     let mut prepared = Prepared::read(shell, &spec)?;
     if spec.git.is_none() && !prepared.has_dockerfile() {
         let sentence = format!(
@@ -53,10 +59,11 @@ pub(crate) async fn build(shell: &Shell, args: BuildDirectory) -> Result<(), Fai
             tags,
             ..BuildOptions::default()
         }),
+        credentials: Some(credentials),
+        if_changed: false,
     };
-    let build = start(&session, request)
-        .await
-        .map_err(|failure| advise(failure, reference))?;
+    let started = start(&session, request).await;
+    let build = started_build(started.map_err(|failure| advise(failure, reference))?)?;
     if args.detach {
         return detached(shell, &reference.image, &build);
     }

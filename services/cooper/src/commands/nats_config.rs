@@ -1,6 +1,6 @@
 //! `cooper admin nats-config`: what the services of a platform of separate processes show each other, as files.
 //!
-//! Passwords and the key for tokens are secrets: what is there stays, unless `--force` makes them anew. The rest follows
+//! Passwords and the keys are secrets: what is there stays, unless `--force` makes them anew. The rest follows
 //! from them, and is written again each time, so that another version's accounts reach a server that has its passwords.
 
 use crate::{
@@ -21,6 +21,8 @@ use std::{
 const ACCOUNTS_FILE: &str = "accounts.conf";
 const KEY: &str = "token.key";
 const PUBLIC: &str = "token.pub";
+/// Seals what is given with builds; all builders have it.
+const SEAL: &str = "secrets.key";
 const HEAD: &str =
     "# Written by `cooper admin nats-config`, which writes it again: change nothing here. nats.conf includes it.\n\n";
 
@@ -49,7 +51,7 @@ pub(crate) fn run(shell: &Shell, args: &NatsConfigArgs) -> Result<(), Failure> {
     };
     shell.output.notice(format!("made {made} in {folder}{kept}"));
     shell.output.line(format!(
-        "The NATS server includes {ACCOUNTS_FILE}. Each service needs its own password and token.pub, and no more.\n\
+        "The NATS server includes {ACCOUNTS_FILE}. Each service needs its own password and token.pub, builders {SEAL}, and no more.\n\
          A token for somebody: cooper token create --keys {folder} --user NAME"
     ))
 }
@@ -57,7 +59,9 @@ pub(crate) fn run(shell: &Shell, args: &NatsConfigArgs) -> Result<(), Failure> {
 /// The files that nobody else can make again.
 fn secrets(folder: &Path) -> impl Iterator<Item = PathBuf> {
     let passwords = accounts().map(|name| format!("{name}.password"));
-    passwords.chain([KEY.to_owned()]).map(|name| folder.join(name))
+    passwords
+        .chain([KEY.to_owned(), SEAL.to_owned()])
+        .map(|name| folder.join(name))
 }
 
 /// Answers the names of the secrets that it made.
@@ -84,6 +88,9 @@ fn write(folder: &Path, force: bool) -> anyhow::Result<Vec<String>> {
     if made.iter().any(|name| name == KEY) {
         LocalKey::in_folder(folder)?;
     }
+    if made.iter().any(|name| name == SEAL) {
+        builder::make_key(&folder.join(SEAL))?;
+    }
     let accounts = eventlog::server_accounts(passwords(folder)?);
     write_private(&folder.join(ACCOUNTS_FILE), format!("{HEAD}{accounts}").as_bytes())?;
     Ok(made)
@@ -95,7 +102,10 @@ fn give(folder: &Path, owner: Option<u32>) -> anyhow::Result<()> {
         return Ok(());
     };
     let given = ACCOUNTS.iter().map(|account| format!("{}.password", account.name));
-    for file in given.chain([PUBLIC.to_owned()]).map(|name| folder.join(name)) {
+    for file in given
+        .chain([PUBLIC.to_owned(), SEAL.to_owned()])
+        .map(|name| folder.join(name))
+    {
         chown(&file, Some(owner), None)
             .with_context(|| format!("{} can't be given to user {owner}, which takes root", file.display()))?;
     }
@@ -122,7 +132,7 @@ mod tests {
     fn everything_is_made_once_and_for_its_owner_alone() {
         let home = tempfile::tempdir().unwrap();
         let folder = home.path().join("secrets");
-        assert_eq!(write(&folder, false).unwrap().len(), 7);
+        assert_eq!(write(&folder, false).unwrap().len(), 8);
         let first = contents(&folder);
         let names: Vec<&str> = first.keys().map(String::as_str).collect();
         let expected = [
@@ -133,6 +143,7 @@ mod tests {
             "notifier.password",
             "operator.password",
             "registry-pusher.password",
+            "secrets.key",
             "token.key",
             "token.pub",
         ];
@@ -162,7 +173,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         write(folder.path(), false).unwrap();
         let first = contents(folder.path());
-        assert_eq!(write(folder.path(), true).unwrap().len(), 7);
+        assert_eq!(write(folder.path(), true).unwrap().len(), 8);
         for (name, content) in contents(folder.path()) {
             assert_ne!(content, first[&name], "{name}");
         }

@@ -261,6 +261,7 @@ impl Story {
             workspace: Some(workspace_id(self.number)),
             revision,
             options: Some(BuildOptions::default()),
+            ..BuildQueued::default()
         });
         let bytes = self.by_owner(&[queued]);
         Step {

@@ -6,8 +6,8 @@ use crate::{
     view::BuilderProjection,
 };
 use eventlog::{Clock, EventLog as _, MemoryLog, Request, Views, Writer};
-use ids::{BuildId, ImageId, Ulid, WorkerId, WorkspaceId};
-use proto::builder::v1::{BuildOptions, BuildPhase, BuildStep};
+use ids::{BuildId, ImageId, Ulid, WorkerId};
+use proto::builder::v1::{BuildPhase, BuildQueued, BuildStep};
 use std::{
     sync::Arc,
     time::{Duration, UNIX_EPOCH},
@@ -26,10 +26,11 @@ fn failed_build(number: u128, cause: &str) -> [BuildsCommand; 3] {
     };
     [
         BuildsCommand::Queue {
-            build,
-            workspace: WorkspaceId::default(),
-            revision: 1,
-            options: BuildOptions::default(),
+            queued: BuildQueued {
+                build: Some(build),
+                revision: 1,
+                ..BuildQueued::default()
+            },
             published: None,
         },
         BuildsCommand::Start {
@@ -38,7 +39,7 @@ fn failed_build(number: u128, cause: &str) -> [BuildsCommand; 3] {
             worker: WorkerId::default(),
             engine: String::new(),
             engine_version: String::new(),
-            is_local: true,
+            attached: Some(String::new()),
         },
         BuildsCommand::Fail {
             build,

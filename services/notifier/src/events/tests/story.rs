@@ -105,6 +105,7 @@ impl Story {
             build,
             attempt: 1,
             commit: "c0ffee".to_owned(),
+            tree: String::new(),
         };
         self.build(BuildsEvent::SourceFetched(fetched));
         self.build(BuildsEvent::Assembled(BuildAssembled {
@@ -199,5 +200,7 @@ pub(super) fn queued(build: BuildId, revision: u32) -> BuildsEvent {
         workspace: Some(workspace_id()),
         revision,
         options: None,
+        has_credentials: false,
+        repeats: None,
     })
 }
