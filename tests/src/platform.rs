@@ -29,6 +29,9 @@ pub const SERVICES: [(&str, &str); 5] = [
     ("notifier", "NOTIFIER"),
 ];
 
+/// How full the disk of the machine is, is no matter of a test.
+const OF_TESTS: [(&str, &str); 1] = [("COOPERAGE_BUILDER__DISK_FREE_PERCENT_MIN", "0")];
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
     /// `cooper up`.
@@ -86,7 +89,7 @@ impl Platform {
             listen,
             registry,
             key,
-            settings: settings.iter().map(owned).collect(),
+            settings: OF_TESTS.iter().chain(settings).map(owned).collect(),
             folder,
             is_left: false,
         };
