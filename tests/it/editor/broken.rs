@@ -4,7 +4,7 @@ use bollard::{
     body_full,
     query_parameters::{BuildImageOptionsBuilder, BuilderVersion, RemoveImageOptions},
 };
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::TryStreamExt as _;
 use tests::{busybox, engine};
 
 /// What the engine says to a Dockerfile without any files, through no code of ours.
@@ -61,13 +61,12 @@ async fn engine_stops_at_the_line_that_is_named() {
         let said = built(name, &text).await.unwrap_err();
         let errors = dockerfile::parse(&text).errors;
         let ours = errors.first().map_or(0, |error| error.line);
-        match line_in(&said) {
-            Some(line) => assert_eq!(ours, line, "{name}: {said}, we: {errors:?}"),
+        if let Some(line) = line_in(&said) {
+            assert_eq!(ours, line, "{name}: {said}, we: {errors:?}");
+        } else {
             // Old engines name no line for what they can't read; without it and what follows, they can.
-            None => {
-                let before: String = text.split_inclusive('\n').take(ours as usize - 1).collect();
-                assert_eq!(built(name, &before).await, Ok(()), "{name}: {said}, we: {errors:?}");
-            }
+            let before: String = text.split_inclusive('\n').take(ours as usize - 1).collect();
+            assert_eq!(built(name, &before).await, Ok(()), "{name}: {said}, we: {errors:?}");
         }
     }
     // Both are wrong, and only one of them is about reading.
