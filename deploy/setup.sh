@@ -18,7 +18,7 @@ readonly nginx_least=1.25.1 # the first that takes HTTP/1.1 and HTTP/2 without T
 export PATH=$tools/bin:$PATH:$HOME/.cargo/bin:/usr/local/sbin:/usr/sbin:/sbin
 
 # Each need is two functions, has_NAME and get_NAME, and a line in by_hand. Rust comes first: it is not ours to install.
-needs=(rust make compiler openssl git engine busybox registry nats)
+needs=(rust make compiler git engine busybox registry nats)
 [ "$scope" = run ] || needs+=(nginx nextest)
 [ "$scope" != engines ] || needs+=(bridges)
 
@@ -55,7 +55,6 @@ by_hand() {
   case $1 in
     make) echo "GNU make 4.0 or newer" ;;
     compiler) echo "a C compiler with its library's headers: gcc 10 or clang 13, or newer" ;;
-    openssl) echo "OpenSSL 1.1.1 or newer with headers, and pkg-config (Debian: libssl-dev pkg-config)" ;;
     git) echo "git 2.30 or newer" ;;
     rust) echo "Rust $rust_least with cargo, clippy and rustfmt, by rustup" ;;
     engine) echo "Docker Engine 20.10 or newer (25 to 29 are best) with its docker command, answering at ${DOCKER_HOST:-unix://$socket}" ;;
@@ -75,9 +74,6 @@ get_make() { install_packages "no make" make; }
 
 has_compiler() { command -v cc >/dev/null && [ -n "$(cc -print-file-name=crt1.o | grep /)" ]; }
 get_compiler() { install_packages "no C compiler with headers" gcc libc6-dev; }
-
-has_openssl() { command -v pkg-config >/dev/null && pkg-config --exists 'openssl >= 1.1.1'; }
-get_openssl() { install_packages "git over https is linked with OpenSSL" pkg-config libssl-dev; }
 
 has_git() { command -v git >/dev/null; }
 get_git() { install_packages "no git" git; }

@@ -27,8 +27,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut config = tonic_prost_build::Config::new();
     config.enable_type_names();
     // Whatever shows a request shows no secret.
-    let secret = ["BuildCredentials", "RegistryCredential"];
-    config.skip_debug(secret.map(|name| format!(".cooperage.builder.v1.{name}")));
+    config.skip_debug([
+        ".cooperage.builder.v1.BuildCredentials",
+        ".cooperage.builder.v1.RegistryCredential",
+        ".cooperage.editor.v1.GitCredential",
+    ]);
     tonic_prost_build::configure()
         // Ordered, so that the same event always has the same bytes.
         .btree_map(".")

@@ -20,6 +20,12 @@ pub mod catalog {
 pub mod editor {
     pub mod v1 {
         tonic::include_proto!("cooperage.editor.v1");
+
+        impl std::fmt::Debug for GitCredential {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("GitCredential(***)")
+            }
+        }
     }
 }
 pub mod builder {

@@ -3,6 +3,7 @@
 mod broken;
 mod command;
 mod lint;
+mod repository;
 mod uploads;
 
 use proto::editor::v1::{

@@ -5,6 +5,10 @@ use std::{
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -16,14 +20,23 @@ use axum::{
     http::{HeaderName, HeaderValue, Response, StatusCode, header},
     routing::any,
 };
-use futures::stream;
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use futures::{StreamExt as _, stream};
 use tempfile::TempDir;
-use tokio::{io::AsyncWriteExt, sync::oneshot};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+    sync::oneshot,
+};
+use tokio_util::io::ReaderStream;
+
+/// Opens the private repository, with the user that forges take for any token.
+pub const TOKEN: &str = "glpat-of-the-tests";
 
 /// Ends with its value.
 pub struct GitServer {
     directory: TempDir,
     address: SocketAddr,
+    visits: Arc<AtomicUsize>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -38,10 +51,13 @@ impl GitServer {
         let (stop, stopped) = oneshot::channel();
         let root = directory.path().to_path_buf();
         // a thread of its own, so that blocking tests can use it, too
-        let thread = thread::spawn(move || serve(listener, root, stopped));
+        let visits = Arc::new(AtomicUsize::new(0));
+        let counted = visits.clone();
+        let thread = thread::spawn(move || serve(listener, Host { root, visits: counted }, stopped));
         let server = Self {
             directory,
             address,
+            visits,
             stop: Some(stop),
             thread: Some(thread),
         };
@@ -52,6 +68,21 @@ impl GitServer {
 
     pub fn url(&self) -> String {
         self.at("repository")
+    }
+
+    /// The same repository, for whoever has [`TOKEN`].
+    pub fn private_url(&self) -> String {
+        self.at("private/repository")
+    }
+
+    /// How often somebody came to the private one.
+    pub fn private_visits(&self) -> usize {
+        self.visits.load(Ordering::Relaxed)
+    }
+
+    /// Answers with a redirect to the same repository on the same host, as some forges do.
+    pub fn moved_url(&self) -> String {
+        self.at("moved/repository")
     }
 
     /// Answers with a redirect to the same repository under another host name.
@@ -135,14 +166,22 @@ fn git(directory: &Path) -> Command {
     command
 }
 
-fn serve(listener: TcpListener, root: PathBuf, stopped: oneshot::Receiver<()>) {
+#[derive(Clone)]
+struct Host {
+    root: PathBuf,
+    visits: Arc<AtomicUsize>,
+}
+
+fn serve(listener: TcpListener, host: Host, stopped: oneshot::Receiver<()>) {
     let app = Router::new()
+        .route("/private/{*path}", any(private))
+        .route("/moved/{*path}", any(moved))
         .route("/elsewhere/{*path}", any(redirect))
         .route("/silent/{*path}", any(std::future::pending::<()>))
         .route("/drip/{*path}", any(drip))
         .route("/page/{*path}", any(|| async { "<html>" }))
         .fallback(backend)
-        .with_state(root);
+        .with_state(host);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -155,6 +194,27 @@ fn serve(listener: TcpListener, root: PathBuf, stopped: oneshot::Receiver<()>) {
             _ = stopped => {}
         }
     });
+}
+
+async fn private(State(host): State<Host>, request: Request) -> Response<Body> {
+    host.visits.fetch_add(1, Ordering::Relaxed);
+    let expected = format!("Basic {}", BASE64_STANDARD.encode(format!("x-access-token:{TOKEN}")));
+    let given = request.headers().get(header::AUTHORIZATION);
+    if given.is_none_or(|given| given != &expected) {
+        let challenge = ("www-authenticate", "Basic realm=\"git\"".to_owned());
+        return answer(StatusCode::UNAUTHORIZED, &[challenge], Body::empty());
+    }
+    let path = request.uri().path_and_query().map_or("", |path| path.as_str());
+    let uri = path.trim_start_matches("/private").parse().expect("a path");
+    let (mut parts, body) = request.into_parts();
+    parts.uri = uri;
+    backend(State(host), Request::from_parts(parts, body)).await
+}
+
+async fn moved(request: Request) -> Response<Body> {
+    let path = request.uri().path_and_query().map_or("", |path| path.as_str());
+    let location = path.trim_start_matches("/moved").to_owned();
+    answer(StatusCode::MOVED_PERMANENTLY, &[("location", location)], Body::empty())
 }
 
 async fn redirect(request: Request) -> Response<Body> {
@@ -183,7 +243,8 @@ async fn drip() -> Response<Body> {
 }
 
 /// CGI, as far as `git http-backend` needs it.
-async fn backend(State(root): State<PathBuf>, request: Request) -> Response<Body> {
+async fn backend(State(host): State<Host>, request: Request) -> Response<Body> {
+    let root = host.root;
     let (parts, body) = request.into_parts();
     let header = |name: &str| {
         parts
@@ -214,26 +275,25 @@ async fn backend(State(root): State<PathBuf>, request: Request) -> Response<Body
     // one that does not want the body closes the pipe
     let _ = stdin.write_all(&body).await;
     drop(stdin);
-    let output = child.wait_with_output().await.expect("an answer").stdout;
-    let end = output
-        .windows(4)
-        .position(|end| end == b"\r\n\r\n")
-        .expect("the end of the headers");
-    let head = String::from_utf8_lossy(&output[..end]).into_owned();
-    let headers: Vec<(&str, String)> = head
-        .lines()
-        .filter_map(|line| line.split_once(": "))
-        .map(|(name, value)| (name, value.to_owned()))
-        .collect();
-    let status = headers
-        .iter()
-        .find(|(name, _)| *name == "Status")
-        .and_then(|(_, value)| value[..3].parse().ok());
-    answer(
-        status.unwrap_or(StatusCode::OK),
-        &headers,
-        Body::from(output[end + 4..].to_vec()),
-    )
+    let mut output = BufReader::new(child.stdout.take().expect("a pipe"));
+    let mut headers = Vec::new();
+    let mut status = None;
+    loop {
+        let mut line = String::new();
+        output.read_line(&mut line).await.expect("the headers");
+        match line.trim_end().split_once(": ") {
+            Some(("Status", value)) => status = value[..3].parse().ok(),
+            Some((name, value)) => headers.push((name.to_owned(), value.to_owned())),
+            None => break,
+        }
+    }
+    // the process ends with its answer, or with whoever stops reading it
+    let body = ReaderStream::new(output).map(move |bytes| {
+        let _ = &child;
+        bytes
+    });
+    let headers: Vec<(&str, String)> = headers.iter().map(|(name, value)| (&**name, value.clone())).collect();
+    answer(status.unwrap_or(StatusCode::OK), &headers, Body::from_stream(body))
 }
 
 fn answer(status: StatusCode, headers: &[(&str, String)], body: Body) -> Response<Body> {

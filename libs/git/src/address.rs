@@ -1,42 +1,27 @@
 //! Which addresses may be dialled for a stranger: public ones, by the registries of IANA.
 
-use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs},
-    time::Duration,
-};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
 use super::GitRefused;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Every address of the host may be dialled, and one of them takes connections.
-///
-/// libgit2 looks the name up again, and whoever owns it could answer otherwise then. Over https that leads
-/// nowhere: no inner service has a certificate for a stranger's name. Over http it would lead inside, which is
-/// one reason why http has to be allowed first. (Its way through a proxy, which could hold on to the checked
-/// address, goes wrong in libgit2 1.9 when a certificate is refused: it writes to a connection that it has freed.)
-pub(super) fn check(host: &str, port: u16, allow_private: bool) -> Result<(), GitRefused> {
-    let unreachable = |cause: String| GitRefused::Unreachable {
+/// Every address of the host, if all of them may be dialled. Only these are: whoever owns the name could answer
+/// otherwise the next time.
+pub(super) fn resolve(host: &str, port: u16, allow_private: bool) -> Result<Vec<SocketAddr>, GitRefused> {
+    let unreachable = |cause: &str| GitRefused::Unreachable {
         host: host.to_owned(),
-        cause,
+        cause: cause.to_owned(),
     };
     let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let found = (bare, port)
-        .to_socket_addrs()
-        .map_err(|_| unreachable("the name is not known".to_owned()))?;
-    let addresses: Vec<SocketAddr> = found.collect();
+    let found = (bare, port).to_socket_addrs();
+    let addresses: Vec<SocketAddr> = found.map_err(|_| unreachable("the name is not known"))?.collect();
     let allowed = |address: &SocketAddr| is_public(address.ip()) || (allow_private && is_private(address.ip()));
-    if !addresses.iter().all(allowed) {
-        return Err(GitRefused::NotPublic { host: host.to_owned() });
+    if addresses.is_empty() {
+        Err(unreachable("the name has no address"))
+    } else if addresses.iter().all(allowed) {
+        Ok(addresses)
+    } else {
+        Err(GitRefused::NotPublic { host: host.to_owned() })
     }
-    let mut cause = "the name has no address".to_owned();
-    for address in addresses {
-        match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
-            Ok(_) => return Ok(()),
-            Err(error) => cause = error.kind().to_string(),
-        }
-    }
-    Err(unreachable(cause))
 }
 
 /// Of this machine or of the own network. Link-local ones are neither: clouds give out credentials there.
@@ -161,15 +146,11 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_is_this_machine_is_refused_without_a_connection() {
+    fn a_host_that_is_this_machine_is_refused() {
         for host in ["127.0.0.1", "localhost", "[::1]", "0.0.0.0"] {
-            let refused = check(host, 1, false).unwrap_err();
+            let refused = resolve(host, 1, false).unwrap_err();
             assert_eq!(refused.reason(), "GIT_HOST_NOT_PUBLIC", "{host}");
         }
-        let refused = check("127.0.0.1", 1, true).unwrap_err();
-        assert_eq!(
-            refused.to_string(),
-            "could not reach the git host 127.0.0.1: connection refused"
-        );
+        assert_eq!(resolve("127.0.0.1", 1, true).unwrap(), ["127.0.0.1:1".parse().unwrap()]);
     }
 }

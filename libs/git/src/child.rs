@@ -7,9 +7,10 @@ use std::{
     thread,
 };
 
+use git2::Repository;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use super::{Answer, GitLimits, GitRefused, Job, remote, tree};
+use super::{Answer, GitLimits, GitRefused, Job, Task, look, remote, tree};
 
 pub(super) const ARGUMENT: &str = "__git-context";
 /// Address space of the program itself, with what its allocators reserve.
@@ -40,18 +41,15 @@ fn run() -> io::Result<()> {
         process::exit(1);
     })?;
     let mut out = io::stdout().lock();
-    match work(&job) {
-        Ok((repository, export)) => {
-            let fetched = Answer::Fetched {
-                commit: export.commit.clone(),
-                tree: export.tree.clone(),
-                notices: export.notices.clone(),
-                dockerfile: export.dockerfile.clone(),
-            };
-            answer(&mut out, &fetched)?;
-            tree::write(&repository, &export, &mut out)
-        }
-        Err(refused) => answer(&mut out, &Answer::Refused(refused)),
+    let done = match job.task {
+        Task::Fetch => work(&job),
+        Task::Look => look::look(&job).map(|offer| (Answer::Offers(offer), None)),
+    };
+    let (said, archive) = done.unwrap_or_else(|refused| (Answer::Refused(refused), None));
+    answer(&mut out, &said)?;
+    match archive {
+        Some((repository, export)) => tree::write(&repository, &export, &mut out),
+        None => Ok(()),
     }
 }
 
@@ -73,10 +71,19 @@ fn confine(limits: &GitLimits) -> io::Result<()> {
     Ok(())
 }
 
-fn work(job: &Job) -> Result<(git2::Repository, tree::Export), GitRefused> {
-    let (repository, commit) = remote::fetch(job)?;
+type Archive = (Repository, tree::Export);
+
+fn work(job: &Job) -> Result<(Answer, Option<Archive>), GitRefused> {
+    let repository = Repository::init_bare(&job.repository)?;
+    let commit = remote::fetch(job, &repository)?;
     let export = tree::export(&repository, commit, &job.source.directory, &job.limits.context)?;
-    Ok((repository, export))
+    let answer = Answer::Fetched {
+        commit: export.commit.clone(),
+        tree: export.tree.clone(),
+        notices: export.notices.clone(),
+        dockerfile: export.dockerfile.clone(),
+    };
+    Ok((answer, Some((repository, export))))
 }
 
 fn answer(out: &mut impl Write, answer: &Answer) -> io::Result<()> {

@@ -6,10 +6,13 @@
 
 mod address;
 mod child;
+mod credential;
+mod look;
 mod parent;
 mod refused;
 mod remote;
 mod source;
+mod transport;
 mod tree;
 
 use std::{path::PathBuf, time::Duration};
@@ -20,7 +23,8 @@ use tokio::io::AsyncRead;
 pub use child::child_main;
 use context::Limits;
 
-pub use parent::fetch;
+pub use credential::Credential;
+pub use parent::{fetch, look};
 pub use refused::GitRefused;
 pub use source::{GitSource, MalformedSource, normalize};
 
@@ -28,15 +32,24 @@ pub use source::{GitSource, MalformedSource, normalize};
 pub struct GitRequest {
     /// As [`normalize`] answers it.
     pub source: GitSource,
-    /// Not encrypted, so nobody knows that the commit is the one that the host has.
-    pub allow_http: bool,
-    /// Addresses of this machine and of private networks, too; otherwise only public ones are dialled.
-    pub allow_private: bool,
+    pub allowed: Allowed,
+    pub credential: Option<Credential>,
     pub limits: GitLimits,
     /// Where the repository lies while it is read.
     pub work_dir: PathBuf,
     /// A program whose `main` begins with [`child_main`]; `None`: the one that runs.
     pub program: Option<PathBuf>,
+}
+
+/// Where repositories may be, besides on public hosts over https.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Allowed {
+    /// Not encrypted, so nobody knows that the commit is the one that the host has.
+    pub http: bool,
+    /// Hosts of this machine and of private networks.
+    pub private_hosts: bool,
+    /// The file with the keys of the hosts that are read over ssh; empty: none is.
+    pub known_hosts: PathBuf,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -71,13 +84,46 @@ pub struct GitContext {
     pub tar: Box<dyn AsyncRead + Send + Unpin>,
 }
 
+/// What a repository offers to choose from, as a drop-down shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offer {
+    /// As [`normalize`] answers it.
+    pub source: GitSource,
+    /// Without `refs/heads/`; empty when the host's HEAD is no branch.
+    pub default_branch: String,
+    pub branches: Listed,
+    pub tags: Listed,
+    /// What the asked ref leads to.
+    pub commit: String,
+    /// Those at or below the asked one that hold a Dockerfile; the root is empty.
+    pub directories: Listed,
+    /// What a user should know of what was left out; one sentence each.
+    pub notices: Vec<String>,
+}
+
+/// In the order of the host.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listed {
+    pub names: Vec<String>,
+    /// There are others.
+    pub has_more: bool,
+}
+
 /// What the child is told, in one line on its standard input.
 #[derive(Debug, Serialize, Deserialize)]
 struct Job {
+    task: Task,
     source: GitSource,
-    allow_private: bool,
+    credential: Option<Credential>,
+    allowed: Allowed,
     limits: GitLimits,
     repository: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+enum Task {
+    Fetch,
+    Look,
 }
 
 /// What the child answers, in one line on its standard output; after `Fetched` comes the archive.
@@ -89,5 +135,6 @@ enum Answer {
         notices: Vec<String>,
         dockerfile: String,
     },
+    Offers(Offer),
     Refused(GitRefused),
 }

@@ -1,6 +1,12 @@
 //! The parent's side: starts the child, reads its answer, and leaves nothing of it behind.
 
-use std::{env, io, path::PathBuf, process::Stdio, thread, time::Duration};
+use std::{
+    env, io,
+    path::{self, PathBuf},
+    process::Stdio,
+    thread,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
@@ -13,44 +19,79 @@ use tokio::{
 use tokio_util::io::{ReaderStream, StreamReader};
 use url::Url;
 
-use super::{Answer, GitContext, GitRefused, GitRequest, Job, child, normalize};
+use super::{Answer, GitContext, GitRefused, GitRequest, Job, Offer, Task, child, normalize};
 
 /// Folders of children begin with it.
 const PREFIX: &str = "git-";
 /// More is no answer of our child.
-const ANSWER_MAX: u64 = 1024 * 1024;
+const ANSWER_MAX: u64 = 4 << 20;
 const CHUNK: usize = 256 * 1024;
 /// All that a child may know of its surroundings. No proxy, no configuration, no credentials.
 const ENVIRONMENT: [&str; 4] = ["PATH", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR"];
 
 /// Fetches the commit that the request names now. Dropping the future or the context's archive ends the child.
 pub async fn fetch(request: GitRequest) -> Result<GitContext, GitRefused> {
+    let (worker, answer, archive) = ask(request, Task::Fetch).await?;
+    let Answer::Fetched {
+        commit,
+        tree,
+        notices,
+        dockerfile,
+    } = answer
+    else {
+        return Err(unexpected());
+    };
+    let end = stream::once(worker.end());
+    let bytes = ReaderStream::with_capacity(archive, CHUNK).chain(end).boxed();
+    Ok(GitContext {
+        commit,
+        tree,
+        notices,
+        dockerfile,
+        tar: Box::new(StreamReader::new(bytes)),
+    })
+}
+
+/// Lists what there is to choose from in a repository. Dropping the future ends the child.
+pub async fn look(request: GitRequest) -> Result<Offer, GitRefused> {
+    match ask(request, Task::Look).await? {
+        (_, Answer::Offers(offer), _) => Ok(offer),
+        _ => Err(unexpected()),
+    }
+}
+
+async fn ask(request: GitRequest, task: Task) -> Result<(Worker, Answer, BufReader<ChildStdout>), GitRefused> {
     let GitRequest {
         source,
-        allow_http,
-        allow_private,
+        mut allowed,
+        credential,
         limits,
         work_dir,
         program,
     } = request;
     // also when it was stored by an older version, with other rules
-    let source = normalize(&source.url, &source.reference, &source.directory, allow_http)?;
+    let source = normalize(&source.url, &source.reference, &source.directory, &allowed)?;
     let host = Url::parse(&source.url)
         .ok()
         .and_then(|url| url.host_str().map(str::to_owned))
         .unwrap_or_default();
+    if !allowed.known_hosts.as_os_str().is_empty() {
+        // the child works elsewhere
+        allowed.known_hosts = path::absolute(&allowed.known_hosts).map_err(|error| worker(&error))?;
+    }
     let directory = tempfile::Builder::new()
         .prefix(PREFIX)
         .tempdir_in(work_dir)
         .map_err(|error| worker(&error))?;
     let job = Job {
+        task,
         source,
-        allow_private,
+        credential,
+        allowed,
         limits,
         repository: directory.path().join("repository"),
     };
     let mut worker = Worker::start(program, directory)?;
-
     let answered = timeout(limits.deadline, worker.ask(&job)).await;
     let answered = answered.map_err(|_| GitRefused::TimedOut {
         host,
@@ -58,25 +99,7 @@ pub async fn fetch(request: GitRequest) -> Result<GitContext, GitRefused> {
     })?;
     match answered.map_err(|error| self::worker(&error))? {
         (Answer::Refused(refused), _) => Err(refused),
-        (
-            Answer::Fetched {
-                commit,
-                tree,
-                notices,
-                dockerfile,
-            },
-            archive,
-        ) => {
-            let end = stream::once(worker.end());
-            let bytes = ReaderStream::with_capacity(archive, CHUNK).chain(end).boxed();
-            Ok(GitContext {
-                commit,
-                tree,
-                notices,
-                dockerfile,
-                tar: Box::new(StreamReader::new(bytes)),
-            })
-        }
+        (answer, archive) => Ok((worker, answer, archive)),
     }
 }
 
@@ -151,6 +174,10 @@ impl Drop for Worker {
             tracing::warn!(error = &error as &dyn std::error::Error, "a git folder was left behind");
         }
     }
+}
+
+fn unexpected() -> GitRefused {
+    worker(&io::Error::other("its process did something else"))
 }
 
 fn worker(error: &io::Error) -> GitRefused {

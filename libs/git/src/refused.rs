@@ -18,10 +18,24 @@ pub enum GitRefused {
     Certificate { host: String },
     #[error("the git host {host} did not send the repository within {seconds} seconds; try again")]
     TimedOut { host: String, seconds: u64 },
-    #[error("the git host wants to lead elsewhere: {cause}; write the address that it leads to")]
-    Redirected { cause: String },
-    #[error("there is no repository at {url} that can be read without credentials; correct the address")]
+    #[error("the git host {host} leads elsewhere, to {to}; write the address that is meant")]
+    Redirected { host: String, to: String },
+    #[error(
+        "there is no repository at {url}, or it wants a login; correct the address, or give a token with --git-token-stdin"
+    )]
     NotFound { url: String },
+    #[error("there is no repository at {url} that the given {login} may read; correct the address, or give another")]
+    NotFoundWith { url: String, login: String },
+    #[error("the git host {host} refused the {login}; give one that may read the repository")]
+    LoginRefused { host: String, login: String },
+    #[error("the git host {host} is read over ssh, and that takes a key; give one that may read the repository")]
+    NoKey { host: String },
+    #[error("the ssh key for the git host {host} can't be read: {cause}; give it as ssh-keygen writes it")]
+    BadKey { host: String, cause: String },
+    #[error(
+        "the key of the git host {host} is not among the known ones of this platform; ask its operators to add it, if it is the right one"
+    )]
+    HostKey { host: String },
     #[error("what answers at {url} is no git server with the smart HTTP protocol; write the address to clone from")]
     NotGit { url: String },
     #[error("the repository {url} is empty; push a commit first")]
@@ -62,7 +76,9 @@ impl GitRefused {
             Self::Certificate { .. } => "GIT_HOST_CERTIFICATE",
             Self::TimedOut { .. } => "GIT_TIMEOUT",
             Self::Redirected { .. } => "GIT_REDIRECT",
-            Self::NotFound { .. } | Self::NotGit { .. } => "GIT_NOT_FOUND",
+            Self::NotFound { .. } | Self::NotFoundWith { .. } | Self::NotGit { .. } => "GIT_NOT_FOUND",
+            Self::LoginRefused { .. } | Self::NoKey { .. } | Self::BadKey { .. } => "GIT_LOGIN",
+            Self::HostKey { .. } => "GIT_HOST_KEY",
             Self::Empty { .. } => "GIT_EMPTY",
             Self::NoDockerfile { .. } => "GIT_NO_DOCKERFILE",
             Self::DockerfileTooLarge { .. } => "DOCKERFILE_TOO_LARGE",

@@ -1,47 +1,59 @@
-//! Talks to the git host: which commit a ref means, and that commit's objects. Runs in the child only.
+//! Asks the git host: which commit a ref means, and that commit's objects. Runs in the child only.
 
-use std::cell::Cell;
+use git2::{AutotagOption, Direction, FetchOptions, Oid, Remote, Repository};
 
-use git2::{
-    AutotagOption, Direction, ErrorClass, ErrorCode, FetchOptions, Oid, RemoteCallbacks, RemoteRedirect, Repository,
-};
-use url::Url;
-
-use super::{GitRefused, Job, MalformedSource, address};
+use super::{GitRefused, Job, transport::Connections};
 
 /// Where the wanted branch or tag is kept.
 const FETCHED: &str = "refs/cooperage/fetched";
 
-pub(super) fn fetch(job: &Job) -> Result<(Repository, Oid), GitRefused> {
-    let host = Host::open(job)?;
-    let repository = Repository::init_bare(&job.repository)?;
-    // `connect` takes no such option, and follows to other hosts by default
-    repository.config()?.set_bool("http.followRedirects", false)?;
-    let heads = host.list(&repository)?;
-    let commit = match choose(&heads, &job.source.reference) {
-        Some(Choice::Name(name)) => host.fetch_name(&repository, &name)?,
-        Some(Choice::Commit(id)) => host.fetch_commit(&repository, id, &heads)?,
-        None if heads.is_empty() => Err(GitRefused::Empty {
-            url: job.source.url.clone(),
-        })?,
-        None => None,
-    };
-    let missing = || GitRefused::NoSuchReference {
-        url: job.source.url.clone(),
-        reference: if job.source.reference.is_empty() {
-            "HEAD".to_owned()
-        } else {
-            job.source.reference.clone()
-        },
-    };
-    Ok((repository, commit.ok_or_else(missing)?))
+/// Fetches what the job asks for, and answers its commit.
+pub(super) fn fetch(job: &Job, repository: &Repository) -> Result<Oid, GitRefused> {
+    ask(job, repository, |_, fetched| fetched)
 }
 
-struct Head {
-    name: String,
+/// The same with what the host tells of its refs. They may be of use also when nothing was fetched.
+pub(super) fn ask<T>(
+    job: &Job,
+    repository: &Repository,
+    then: impl FnOnce(&[Head], Result<Oid, GitRefused>) -> Result<T, GitRefused>,
+) -> Result<T, GitRefused> {
+    let connections = Connections::open(job)?;
+    let _context = connections.enter();
+    let refused = |error: git2::Error| connections.refused(&error);
+    let mut remote = repository.remote_anonymous(&job.source.url)?;
+    let mut connection = remote.connect_auth(Direction::Fetch, None, None).map_err(refused)?;
+    let heads = connection
+        .list()
+        .map_err(refused)?
+        .iter()
+        .map(Head::new)
+        .collect::<Vec<_>>();
+    let mut host = Host {
+        job,
+        connections: &connections,
+        repository,
+        remote: connection.remote(),
+    };
+    let fetched = host.fetch(&heads);
+    then(&heads, fetched)
+}
+
+pub(super) struct Head {
+    pub(super) name: String,
     id: Oid,
     /// What HEAD stands for.
-    target: Option<String>,
+    pub(super) target: Option<String>,
+}
+
+impl Head {
+    fn new(head: &git2::RemoteHead<'_>) -> Self {
+        Self {
+            name: head.name().to_owned(),
+            id: head.oid(),
+            target: head.symref_target().map(str::to_owned),
+        }
+    }
 }
 
 #[derive(Debug, PartialEq)]
@@ -73,141 +85,71 @@ fn choose(heads: &[Head], reference: &str) -> Option<Choice> {
         .or_else(|| has(&format!("refs/tags/{reference}")))
 }
 
-struct Host<'a> {
+struct Host<'a, 'repository> {
     job: &'a Job,
-    name: String,
-    stopped: Cell<bool>,
+    connections: &'a Connections,
+    repository: &'a Repository,
+    /// Connected, until the first download is over.
+    remote: &'a mut Remote<'repository>,
 }
 
-impl<'a> Host<'a> {
-    fn open(job: &'a Job) -> Result<Self, GitRefused> {
-        let bad = || MalformedSource::Address {
-            url: job.source.url.clone(),
+impl Host<'_, '_> {
+    fn fetch(&mut self, heads: &[Head]) -> Result<Oid, GitRefused> {
+        let source = &self.job.source;
+        let commit = match choose(heads, &source.reference) {
+            Some(Choice::Name(name)) => self.fetch_name(&name)?,
+            Some(Choice::Commit(id)) => self.fetch_commit(id, heads)?,
+            None if heads.is_empty() => Err(GitRefused::Empty {
+                url: source.url.clone(),
+            })?,
+            None => None,
         };
-        let url = Url::parse(&job.source.url).map_err(|_| bad())?;
-        let name = url.host_str().ok_or_else(bad)?.to_owned();
-        let port = url.port_or_known_default().ok_or_else(bad)?;
-        address::check(&name, port, job.allow_private)?;
-        Ok(Self {
-            job,
-            name,
-            stopped: Cell::new(false),
+        commit.ok_or_else(|| GitRefused::NoSuchReference {
+            url: source.url.clone(),
+            reference: if source.reference.is_empty() {
+                "HEAD".to_owned()
+            } else {
+                source.reference.clone()
+            },
         })
     }
 
-    fn list(&self, repository: &Repository) -> Result<Vec<Head>, GitRefused> {
-        let mut remote = repository.remote_anonymous(&self.job.source.url)?;
-        let connection = remote.connect_auth(Direction::Fetch, Some(self.callbacks()), None);
-        let connection = connection.map_err(|error| self.refused(&error))?;
-        let heads = connection.list().map_err(|error| self.refused(&error))?;
-        let head = |head: &git2::RemoteHead<'_>| Head {
-            name: head.name().to_owned(),
-            id: head.oid(),
-            target: head.symref_target().map(str::to_owned),
-        };
-        Ok(heads.iter().map(head).collect())
-    }
-
-    fn fetch_name(&self, repository: &Repository, name: &str) -> Result<Option<Oid>, GitRefused> {
+    fn fetch_name(&mut self, name: &str) -> Result<Option<Oid>, GitRefused> {
         let refspec = format!("+{name}:{FETCHED}");
-        match self.download(repository, &[&refspec], 1) {
-            // a host that cannot send a commit without its history
-            Err(error) if self.may_go_on(&error) => self.download(repository, &[&refspec], 0),
-            done => done,
-        }
-        .map_err(|error| self.refused(&error))?;
-        let commit = repository
-            .find_reference(FETCHED)
-            .and_then(|found| found.peel_to_commit());
+        // the second way: a host that cannot send a commit without its history
+        self.download(&[&refspec], &[&refspec])?;
+        let found = self.repository.find_reference(FETCHED);
+        let commit = found.and_then(|found| found.peel_to_commit());
         Ok(commit.ok().map(|commit| commit.id()))
     }
 
-    fn fetch_commit(&self, repository: &Repository, id: Oid, heads: &[Head]) -> Result<Option<Oid>, GitRefused> {
+    fn fetch_commit(&mut self, id: Oid, heads: &[Head]) -> Result<Option<Oid>, GitRefused> {
         if let Some(head) = heads.iter().find(|head| head.id == id) {
             // `refs/tags/v1^{}` is what the tag v1 leads to
-            let fetched = self.fetch_name(repository, head.name.trim_end_matches("^{}"))?;
+            let fetched = self.fetch_name(head.name.trim_end_matches("^{}"))?;
             return Ok(fetched.filter(|fetched| *fetched == id));
         }
         // few hosts give a commit by its id; the others have to give everything
-        let done = match self.download(repository, &[&id.to_string()], 1) {
-            Err(error) if self.may_go_on(&error) => self.download(
-                repository,
-                &["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"],
-                0,
-            ),
-            done => done,
-        };
-        done.map_err(|error| self.refused(&error))?;
-        Ok(repository.find_commit(id).ok().map(|commit| commit.id()))
+        self.download(
+            &[&id.to_string()],
+            &["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"],
+        )?;
+        Ok(self.repository.find_commit(id).ok().map(|commit| commit.id()))
     }
 
-    fn download(&self, repository: &Repository, refspecs: &[&str], depth: i32) -> Result<(), git2::Error> {
+    /// Without history; and where the host refuses that, what else may do, with it.
+    fn download(&mut self, shallow: &[&str], whole: &[&str]) -> Result<(), GitRefused> {
         let mut options = FetchOptions::new();
         options
-            .remote_callbacks(self.callbacks())
-            .follow_redirects(RemoteRedirect::None)
             .download_tags(AutotagOption::None)
             .update_fetchhead(false)
-            .depth(depth);
-        repository
-            .remote_anonymous(&self.job.source.url)?
-            .fetch(refspecs, Some(&mut options), None)
-    }
-
-    fn callbacks(&self) -> RemoteCallbacks<'_> {
-        let limit = self.job.limits.repository_bytes;
-        let mut callbacks = RemoteCallbacks::new();
-        callbacks.transfer_progress(move |progress| {
-            // libgit2 does not pass on why it was stopped
-            self.stopped.set(progress.received_bytes() as u64 > limit);
-            !self.stopped.get()
-        });
-        callbacks
-    }
-
-    /// Whether another way of asking the same host may do.
-    fn may_go_on(&self, error: &git2::Error) -> bool {
-        let network = matches!(error.class(), ErrorClass::Http | ErrorClass::Os | ErrorClass::Ssl);
-        !self.stopped.get() && !network
-    }
-
-    fn refused(&self, error: &git2::Error) -> GitRefused {
-        let url = || self.job.source.url.clone();
-        let cause = error.message().to_owned();
-        let says = |words: &str| cause.contains(words);
-        if self.stopped.get() {
-            GitRefused::TooLarge {
-                limit: self.job.limits.repository_bytes,
-            }
-        } else if says("cannot redirect") {
-            GitRefused::Redirected {
-                cause: cause.replace("cannot redirect ", ""),
-            }
-        } else if error.code() == ErrorCode::Certificate {
-            GitRefused::Certificate {
-                host: self.name.clone(),
-            }
-        } else if error.code() == ErrorCode::Auth
-            || ["401", "403", "404", "410"]
-                .iter()
-                .any(|status| says(&format!("status code: {status}")))
-        {
-            // hosts do not tell a stranger whether something private exists
-            GitRefused::NotFound { url: url() }
-        } else if says("content-type") || says("invalid response") {
-            // a web page, or files without git behind them
-            GitRefused::NotGit { url: url() }
-        } else if matches!(
-            error.class(),
-            ErrorClass::Net | ErrorClass::Http | ErrorClass::Os | ErrorClass::Ssl
-        ) {
-            GitRefused::Unreachable {
-                host: self.name.clone(),
-                cause,
-            }
-        } else {
-            GitRefused::Broken { cause }
+            .depth(1);
+        let mut done = self.remote.fetch(shallow, Some(&mut options), None);
+        if done.is_err() && self.connections.are_well() {
+            self.remote.disconnect()?;
+            done = self.remote.fetch(whole, Some(options.depth(0)), None);
         }
+        done.map_err(|error| self.connections.refused(&error))
     }
 }
 

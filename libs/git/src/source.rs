@@ -6,14 +6,18 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use url::Url;
 
+use super::Allowed;
+
 const URL_MAX: usize = 2048;
 const REFERENCE_MAX: usize = 255;
 const DIRECTORY_MAX: usize = 1024;
+/// Where an ssh address names none.
+const SSH_USER: &str = "git";
 
 /// Made by [`normalize`] only.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GitSource {
-    /// `https://host/path`, without anything behind.
+    /// `https://host/path` or `ssh://user@host/path`, without anything behind.
     pub url: String,
     /// A branch, a tag, a full commit id, or a name that begins with `refs/`; empty: the remote's HEAD.
     pub reference: String,
@@ -66,15 +70,15 @@ impl MalformedSource {
 }
 
 /// Understands `URL#ref:directory` and the `/tree/REF/DIR` address of a forge's page. What stands in the address may
-/// not be given beside it as well. Plain http is for those who allow it.
+/// not be given beside it as well.
 pub fn normalize(
     address: &str,
     reference: &str,
     directory: &str,
-    allow_http: bool,
+    allowed: &Allowed,
 ) -> Result<GitSource, MalformedSource> {
     let address = address.trim();
-    let mut url = parse(address, allow_http)?;
+    let mut url = parse(address, allowed)?;
     let bad = || MalformedSource::Address {
         url: address.to_owned(),
     };
@@ -105,42 +109,63 @@ pub fn normalize(
     })
 }
 
-fn parse(address: &str, allow_http: bool) -> Result<Url, MalformedSource> {
+fn parse(address: &str, allowed: &Allowed) -> Result<Url, MalformedSource> {
     let bad = || MalformedSource::Address {
         url: address.chars().take(200).collect(),
     };
     if address.len() > URL_MAX || address.chars().any(char::is_control) {
         return Err(bad());
     }
-    let Ok(url) = Url::parse(address) else {
+    let mut url = match Url::parse(address) {
+        Ok(url) => url,
         // It may be a password that does not fit into an address, and is not repeated.
-        if address.contains("://") && address.contains('@') {
-            return Err(MalformedSource::Userinfo);
+        Err(_) if address.contains("://") && address.contains('@') => return Err(MalformedSource::Userinfo),
+        Err(_) => {
+            let (login, path) = short(address).ok_or_else(bad)?;
+            Url::parse(&format!("ssh://{login}/{path}")).map_err(|_| bad())?
         }
-        // `git@host:path`, as forges show it for ssh
-        let ssh = address
-            .split_once(':')
-            .is_some_and(|(before, _)| before.contains('@') && !before.contains('/'));
-        return Err(if ssh {
-            MalformedSource::Scheme {
-                scheme: "ssh".to_owned(),
-            }
-        } else {
-            bad()
-        });
     };
-    if url.scheme() != "https" && !(allow_http && url.scheme() == "http") {
+    let is_ssh = url.scheme() == "ssh";
+    let is_allowed = match url.scheme() {
+        "https" => true,
+        "http" => allowed.http,
+        "ssh" => !allowed.known_hosts.as_os_str().is_empty(),
+        _ => false,
+    };
+    if !is_allowed {
         return Err(MalformedSource::Scheme {
             scheme: url.scheme().to_owned(),
         });
     }
-    if !url.username().is_empty() || url.password().is_some() {
+    if url.password().is_some() || (!is_ssh && !url.username().is_empty()) {
         return Err(MalformedSource::Userinfo);
     }
-    if url.host_str().is_none_or(str::is_empty) {
+    let host = url.host_str().unwrap_or_default().to_lowercase();
+    if host.is_empty() {
         return Err(bad());
     }
+    if is_ssh {
+        let user = if url.username().is_empty() {
+            SSH_USER
+        } else {
+            url.username()
+        };
+        let user = user.to_owned();
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        if user.starts_with('-') || !user.chars().all(plain) {
+            return Err(bad());
+        }
+        url.set_host(Some(&host)).map_err(|_| bad())?;
+        url.set_username(&user).map_err(|()| bad())?;
+    }
     Ok(url)
+}
+
+/// `git@host:path`, as forges show it for ssh; the path counts from the root, as it does there.
+fn short(address: &str) -> Option<(&str, &str)> {
+    let (login, path) = address.split_once(':')?;
+    let is_login = login.contains('@') && !login.contains('/');
+    is_login.then_some((login, path.trim_start_matches('/')))
 }
 
 /// `/owner/repository/tree/REF/DIR`, or `/group/.../repository/-/tree/REF/DIR`. A ref with a slash cannot be told from
@@ -203,7 +228,7 @@ fn checked_directory(directory: &str) -> Result<String, MalformedSource> {
 }
 
 /// `%20` -> a space; what is no escape, or no text, stays as it is.
-fn decode(text: &str) -> String {
+pub(super) fn decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, after)) = rest.split_first() {
@@ -223,98 +248,4 @@ fn decode(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn source(address: &str) -> String {
-        match normalize(address, "", "", false) {
-            Ok(source) => format!("{} | {} | {}", source.url, source.reference, source.directory),
-            Err(refused) => refused.reason().to_owned(),
-        }
-    }
-
-    #[test]
-    fn addresses_are_understood_as_docker_and_forges_write_them() {
-        // covers R35, R36
-        let cases = [
-            ("https://git.example/o/r.git", "https://git.example/o/r.git |  | "),
-            (" https://git.example/o/r/ ", "https://git.example/o/r |  | "),
-            ("https://git.example/o/r#main", "https://git.example/o/r | main | "),
-            (
-                "https://git.example/o/r#main:docker/app",
-                "https://git.example/o/r | main | docker/app",
-            ),
-            (
-                "https://git.example/o/r#:./docker/",
-                "https://git.example/o/r |  | docker",
-            ),
-            (
-                "https://git.example/o/r#feature/x:d",
-                "https://git.example/o/r | feature/x | d",
-            ),
-            ("https://git.example/o/r/tree/main", "https://git.example/o/r | main | "),
-            (
-                "https://git.example/o/r/tree/v1.0/docker/my%20app/",
-                "https://git.example/o/r | v1.0 | docker/my app",
-            ),
-            (
-                "https://git.example/g/s/r/-/tree/main/d?ref_type=heads",
-                "https://git.example/g/s/r | main | d",
-            ),
-            // a repository that is called so
-            ("https://git.example/o/tree", "https://git.example/o/tree |  | "),
-            (
-                "https://git.example/a/b/c/tree/x",
-                "https://git.example/a/b/c/tree/x |  | ",
-            ),
-        ];
-        for (address, expected) in cases {
-            assert_eq!(source(address), expected, "{address}");
-        }
-    }
-
-    #[test]
-    fn what_leads_elsewhere_is_refused() {
-        let cases = [
-            ("file:///etc", "GIT_URL_SCHEME"),
-            ("ext::sh -c id", "GIT_URL_SCHEME"),
-            ("ssh://git@git.example/o/r", "GIT_URL_SCHEME"),
-            ("git@git.example:o/r.git", "GIT_URL_SCHEME"),
-            ("git://git.example/o/r", "GIT_URL_SCHEME"),
-            ("/srv/x", "GIT_URL_SCHEME"),
-            ("-u./x", "GIT_URL_SCHEME"),
-            ("git.example/o/r", "GIT_URL_SCHEME"),
-            ("https://git.example", "GIT_URL_SCHEME"),
-            ("https://git.example/o/r?x=y", "GIT_URL_SCHEME"),
-            ("http://git.example/o/r", "GIT_URL_SCHEME"),
-            ("https://me:secret@git.example/o/r", "GIT_URL_PASSWORD"),
-            ("https://git.example/o/r#main:../..", "GIT_SUBDIR"),
-            ("https://git.example/o/r#main:/etc", "GIT_SUBDIR"),
-            ("https://git.example/o/r#--upload-pack=x", "GIT_REF"),
-            ("https://git.example/o/r#a..b", "GIT_REF"),
-        ];
-        for (address, reason) in cases {
-            assert_eq!(source(address), reason, "{address}");
-        }
-        let secret = normalize("https://me:secret@git.example/o/r", "", "", false).unwrap_err();
-        assert!(!secret.to_string().contains("secret"));
-        assert!(normalize("http://git.example/o/r", "", "", true).is_ok());
-    }
-
-    #[test]
-    fn a_ref_is_given_in_one_place() {
-        let both = |reference, directory| normalize("https://git.example/r#main:d", reference, directory, false);
-        assert_eq!(both("", "").unwrap().to_string(), "https://git.example/r#main:d");
-        assert_eq!(both("main", "d").unwrap().reference, "main");
-        assert_eq!(
-            both("dev", "").unwrap_err().to_string(),
-            "the ref is given in the address and beside it; give it once"
-        );
-        assert_eq!(
-            normalize("https://git.example/r", "dev", "x/y/", false)
-                .unwrap()
-                .to_string(),
-            "https://git.example/r#dev:x/y"
-        );
-    }
-}
+mod tests;

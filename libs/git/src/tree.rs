@@ -5,9 +5,9 @@ use std::{
     path::Path,
 };
 
-use git2::{ObjectType, Oid, Repository, Tree, TreeEntry};
+use git2::{Commit, ObjectType, Oid, Repository, Tree, TreeEntry};
 
-use super::GitRefused;
+use super::{GitRefused, Listed};
 use context::{ContextRefused, DOCKERFILE, DOCKERIGNORE, Ignore, Limits, Writer, link_stays_inside};
 
 const PATH_MAX: usize = 4096;
@@ -47,15 +47,8 @@ pub(super) fn export(
 ) -> Result<Export, GitRefused> {
     let commit = repository.find_commit(commit)?;
     let id = commit.id().to_string();
-    let tree = find_directory(repository, &commit.tree()?, directory)?;
-    let tree = tree.ok_or_else(|| GitRefused::NoSuchDirectory {
-        directory: directory.to_owned(),
-        commit: id.clone(),
-    })?;
-    let dockerfile = tree
-        .get_name(DOCKERFILE)
-        .filter(|entry| matches!(entry.filemode(), 0o100_000..0o120_000));
-    let Some(dockerfile) = dockerfile else {
+    let tree = directory_of(repository, &commit, directory)?;
+    let Some(dockerfile) = dockerfile_of(&tree) else {
         let path = if directory.is_empty() {
             DOCKERFILE.to_owned()
         } else {
@@ -108,19 +101,58 @@ pub(super) fn write(repository: &Repository, export: &Export, to: impl Write) ->
     writer.flush()
 }
 
-/// `None` also where a file or a link has that name.
-fn find_directory<'a>(
-    repository: &'a Repository,
-    root: &Tree<'a>,
+/// The directories at or below one that hold a Dockerfile, of the first so many entries.
+pub(super) fn dockerfiles(
+    repository: &Repository,
+    commit: Oid,
     directory: &str,
-) -> Result<Option<Tree<'a>>, GitRefused> {
+    entries_max: u64,
+) -> Result<Listed, GitRefused> {
+    let commit = repository.find_commit(commit)?;
+    let mut found = Listed::default();
+    let mut entries = 0;
+    let mut waiting = vec![(directory.to_owned(), directory_of(repository, &commit, directory)?)];
+    while let Some((path, tree)) = waiting.pop() {
+        entries += tree.len() as u64;
+        if entries > entries_max {
+            found.has_more = true;
+            break;
+        }
+        if dockerfile_of(&tree).is_some() {
+            found.push(&path);
+        }
+        for entry in tree.iter().rev() {
+            // what is no text is no directory that could be named
+            if let (0o040_000, Ok(name)) = (entry.filemode(), entry.name())
+                && path.len() + name.len() < PATH_MAX
+            {
+                let separator = if path.is_empty() { "" } else { "/" };
+                waiting.push((format!("{path}{separator}{name}"), repository.find_tree(entry.id())?));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Refused also where a file or a link has that name.
+fn directory_of<'a>(repository: &'a Repository, commit: &Commit<'a>, directory: &str) -> Result<Tree<'a>, GitRefused> {
+    let root = commit.tree()?;
     if directory.is_empty() {
-        return Ok(Some(root.clone()));
+        return Ok(root);
     }
     match root.get_path(Path::new(directory)) {
-        Ok(entry) if entry.kind() == Some(ObjectType::Tree) => Ok(Some(repository.find_tree(entry.id())?)),
-        _ => Ok(None),
+        Ok(entry) if entry.kind() == Some(ObjectType::Tree) => Ok(repository.find_tree(entry.id())?),
+        _ => Err(GitRefused::NoSuchDirectory {
+            directory: directory.to_owned(),
+            commit: commit.id().to_string(),
+        }),
     }
+}
+
+/// A file of that name, no link.
+fn dockerfile_of<'a>(tree: &'a Tree<'_>) -> Option<TreeEntry<'a>> {
+    let entry = tree.get_name(DOCKERFILE)?;
+    matches!(entry.filemode(), 0o100_000..0o120_000).then_some(entry)
 }
 
 fn ignore(repository: &Repository, tree: &Tree<'_>) -> Result<Ignore, GitRefused> {

@@ -86,6 +86,7 @@ pub struct BuilderSettings {
     pub cache_bytes_max: i64,
     pub git_http: bool,
     pub git_private_hosts: bool,
+    pub git_known_hosts: PathBuf,
     pub secrets_key: PathBuf,
     pub syntax_allowed: Vec<String>,
     pub syntax_own: bool,

@@ -105,7 +105,12 @@ pub(crate) fn check(credentials: &BuildCredentials) -> Result<(), String> {
 pub(crate) fn values(credentials: &BuildCredentials) -> impl Iterator<Item = &[u8]> {
     let secrets = credentials.secrets.values().map(|secret| &**secret);
     let passwords = credentials.registries.iter().map(|given| given.password.as_bytes());
-    secrets.chain(passwords)
+    let git = credentials
+        .git
+        .iter()
+        .flat_map(|given| [&given.token, &given.ssh_key, &given.passphrase]);
+    let git = git.map(String::as_bytes).filter(|value| !value.is_empty());
+    secrets.chain(passwords).chain(git)
 }
 
 /// Moved to another build or workspace, it can't be opened.
@@ -166,6 +171,7 @@ mod tests {
     use super::*;
     use ids::Ulid;
     use proto::builder::v1::RegistryCredential;
+    use proto::editor::v1::GitCredential;
 
     fn given(secrets: &[(&str, usize)]) -> BuildCredentials {
         BuildCredentials {
@@ -222,8 +228,12 @@ mod tests {
                 password: "canary".to_owned(),
                 ..RegistryCredential::default()
             }],
+            git: Some(GitCredential {
+                token: "canary".to_owned(),
+                ..GitCredential::default()
+            }),
         };
-        assert_eq!(values(&credentials).filter(|value| *value == b"canary").count(), 2);
+        assert_eq!(values(&credentials).filter(|value| *value == b"canary").count(), 3);
         let request = proto::builder::v1::StartBuildRequest {
             credentials: Some(credentials),
             ..Default::default()

@@ -2,11 +2,15 @@
 
 use std::process::ExitCode;
 
-#[tokio::main]
-async fn main() -> anyhow::Result<ExitCode> {
+fn main() -> anyhow::Result<ExitCode> {
     if let Some(code) = git::child_main() {
         return Ok(code);
     }
-    service::main(builder::SERVICE).await?;
+    serve()?;
     Ok(ExitCode::SUCCESS)
+}
+
+#[tokio::main]
+async fn serve() -> anyhow::Result<()> {
+    service::main(builder::SERVICE).await
 }

@@ -199,7 +199,8 @@ impl Attempt<'_> {
         let deadline = Instant::now() + Duration::from_secs(settings.build_minutes_max * 60);
         let idle = Duration::from_secs(settings.idle_minutes_max * 60);
 
-        let source = match timeout(deadline - Instant::now(), self.opened(spec, log)).await {
+        let opened = self.opened(spec, credentials.git.as_ref(), log);
+        let source = match timeout(deadline - Instant::now(), opened).await {
             Ok(Ok(source)) => source,
             Ok(Err(ended)) => return ended,
             Err(_) => return Ended::Failed(BuildPhase::Fetching, self.too_long()),

@@ -2,6 +2,7 @@
 
 mod access;
 mod as_of;
+mod check_git;
 mod credentials;
 mod history;
 mod image;
@@ -11,6 +12,7 @@ mod verify;
 
 pub(crate) use access::{AclCommand, RightWord, ShareArgs, Who};
 pub(crate) use as_of::AsOf;
+pub(crate) use check_git::{CheckGitArgs, GitLogin};
 pub(crate) use credentials::{CredentialArgs, SecretFrom};
 pub(crate) use history::{AuditArgs, HistoryArgs};
 pub(crate) use image::{

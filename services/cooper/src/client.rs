@@ -313,7 +313,6 @@ positioned!(
 mod tests {
     use super::*;
     use crate::failure::Exit;
-    use std::cell::RefCell;
     use tonic_types::ErrorDetails;
 
     fn session(folder: &std::path::Path) -> Session {
@@ -337,8 +336,8 @@ mod tests {
         session: &Session,
         answers: Vec<Result<u64, Status>>,
     ) -> (Result<SaveSpecResponse, Failure>, usize) {
-        let answers = RefCell::new(answers.into_iter());
-        let tried = RefCell::new(0);
+        let answers = std::cell::RefCell::new(answers.into_iter());
+        let tried = std::cell::RefCell::new(0);
         let ended = session
             .change(async || {
                 *tried.borrow_mut() += 1;

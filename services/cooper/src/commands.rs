@@ -6,6 +6,7 @@ mod as_of;
 mod audit;
 mod build;
 mod build_directory;
+mod check_git;
 mod credentials;
 mod diff;
 mod edit;
@@ -65,6 +66,7 @@ async fn image(shell: &Shell, command: ImageCommand) -> Result<(), Failure> {
         ImageCommand::Describe { image, text } => image::describe(shell, &image, text).await,
         ImageCommand::Delete { image, purge } => image::delete(shell, &image, purge).await,
         ImageCommand::Check { name } => image::check(shell, name).await,
+        ImageCommand::CheckGit(args) => check_git::check_git(shell, args).await,
 
         ImageCommand::Save(args) => Box::pin(save::save(shell, *args)).await,
         ImageCommand::Edit(args) => Box::pin(edit::edit(shell, &args.image)).await,

@@ -5,7 +5,9 @@ mod reading;
 use crate::{
     diff,
     domain::{Command, Refused, Spec},
-    lint, upload, view,
+    lint,
+    repository::{self, Repositories},
+    upload, view,
 };
 use ::context::Limits;
 use access::Right;
@@ -14,10 +16,11 @@ use eventlog::{Done, ExecuteError, Outcome, View, Writer};
 use git::normalize;
 use ids::ImageId;
 use proto::editor::v1::{
-    BuildSpec, ContextKind, DiffRevisionsRequest, DiffRevisionsResponse, GetSpecRequest, GetSpecResponse, GitSource,
-    LintDockerfileRequest, LintDockerfileResponse, ListRevisionsRequest, ListRevisionsResponse, RestoreRevisionRequest,
-    RestoreRevisionResponse, SaveSpecRequest, SaveSpecResponse, UploadContextRequest, UploadContextResponse,
-    UploadStart, editor_service_server::EditorService, upload_context_request::Part,
+    BuildSpec, CheckRepositoryRequest, CheckRepositoryResponse, ContextKind, DiffRevisionsRequest,
+    DiffRevisionsResponse, GetSpecRequest, GetSpecResponse, LintDockerfileRequest, LintDockerfileResponse,
+    ListRevisionsRequest, ListRevisionsResponse, RestoreRevisionRequest, RestoreRevisionResponse, SaveSpecRequest,
+    SaveSpecResponse, UploadContextRequest, UploadContextResponse, UploadStart, editor_service_server::EditorService,
+    upload_context_request::Part,
 };
 use service::{Call, Failure, World, invalid};
 use std::sync::Arc;
@@ -32,6 +35,7 @@ pub(crate) struct EditorApi {
     view: View,
     writer: Writer,
     uploads: Arc<Semaphore>,
+    repositories: Repositories,
 }
 
 impl EditorApi {
@@ -41,6 +45,7 @@ impl EditorApi {
             view: view.clone(),
             writer: Writer::new(world.log.clone(), view.clone(), world.clock.clone()),
             uploads: Arc::new(Semaphore::new(UPLOADS)),
+            repositories: Repositories::new(world),
         }
     }
 
@@ -115,18 +120,10 @@ impl EditorApi {
     fn with_source(&self, mut spec: BuildSpec) -> Result<BuildSpec, Failure> {
         if let Some(git) = spec.git.as_mut().filter(|git| !git.url.is_empty()) {
             let is_unused = spec.context_kind != i32::from(ContextKind::GitRepository);
-            let allow_http = self.world.config.builder.git_http || is_unused;
-            let source = normalize(&git.url, &git.r#ref, &git.directory, allow_http).map_err(|malformed| {
-                refused(Refused::Source {
-                    reason: malformed.reason(),
-                    sentence: malformed.to_string(),
-                })
-            })?;
-            *git = GitSource {
-                url: source.url,
-                r#ref: source.reference,
-                directory: source.directory,
-            };
+            let mut allowed = repository::allowed(&self.world);
+            allowed.http |= is_unused;
+            let source = normalize(&git.url, &git.r#ref, &git.directory, &allowed);
+            *git = repository::written(source.map_err(|malformed| repository::malformed(&malformed))?);
         }
         Ok(spec)
     }
@@ -215,6 +212,11 @@ impl EditorApi {
             context: Some(context),
         })
     }
+
+    async fn check(&self, request: Request<CheckRepositoryRequest>) -> Result<CheckRepositoryResponse, Failure> {
+        let (call, request) = self.admit(request).await?;
+        self.repositories.check(&call.caller.user, request).await
+    }
 }
 
 fn save_command(spec: BuildSpec, note: String, expected_revision: Option<u32>) -> Command {
@@ -280,5 +282,12 @@ impl EditorService for EditorApi {
         request: Request<Streaming<UploadContextRequest>>,
     ) -> Result<Response<UploadContextResponse>, Status> {
         Ok(self.upload(request).await.map(Response::new)?)
+    }
+
+    async fn check_repository(
+        &self,
+        request: Request<CheckRepositoryRequest>,
+    ) -> Result<Response<CheckRepositoryResponse>, Status> {
+        Ok(self.check(request).await.map(Response::new)?)
     }
 }

@@ -7,6 +7,7 @@ mod diff;
 mod domain;
 mod lint;
 mod policy;
+mod repository;
 mod upload;
 mod view;
 

@@ -114,6 +114,10 @@ fn expectations() -> BTreeMap<&'static str, (Takes, Value)> {
         ),
         ("builder.v1.BuildService/RepeatBuild", (OWNER, build())),
         (
+            "editor.v1.EditorService/CheckRepository",
+            (Takes::Token, json!({ "git": { "url": "file:///etc" } })),
+        ),
+        (
             "builder.v1.BuildService/StartBuild",
             (OWNER, json!({ "image": "$image" })),
         ),

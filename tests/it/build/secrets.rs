@@ -5,6 +5,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use proto::{
     builder::v1::{Build, BuildCredentials, BuildOptions, RegistryCredential, StartBuildRequest},
     catalog::v1::BuildOutcome,
+    editor::v1::GitCredential,
 };
 use std::{collections::BTreeMap, fs, path::Path, time::UNIX_EPOCH};
 use tests::{BUSYBOX, EngineDoor, LockedRegistry, Shape, User, busybox, engine, reason};
@@ -50,7 +51,7 @@ async fn engine_a_secret_is_seen_by_its_step_alone(shape: Shape) -> anyhow::Resu
     let (_platform, ada, image) = platform(shape, &[]).await?;
     let dockerfile = format!(
         "FROM {BUSYBOX}\nRUN --mount=type=secret,id=token,required=true busybox wc -c </run/secrets/token >/size\n\
-         RUN busybox ls /run >/after\n"
+         RUN busybox find /run >/after 2>&1 || true\n"
     );
     ada.save(&image, &dockerfile, None).await?;
     let without = build(&ada, &image, BuildCredentials::default()).await?;
@@ -246,6 +247,10 @@ async fn engine_no_canary_is_found_anywhere() {
             user: LockedRegistry::USER.to_owned(),
             password: LockedRegistry::PASSWORD.to_owned(),
         }],
+        git: Some(GitCredential {
+            token: canaries.values().next().cloned().unwrap_or_default(),
+            ..GitCredential::default()
+        }),
     };
     let mut told = String::new();
 

@@ -9,7 +9,7 @@ use std::{
 use tests::{Platform, Shape, User, binary};
 
 /// What a command answered, as (exit code, stdout, stderr).
-fn ends(command: &mut Command) -> (i32, String, String) {
+pub(super) fn ends(command: &mut Command) -> (i32, String, String) {
     let ended = command.output().unwrap();
     let text = |bytes: &[u8]| str::from_utf8(bytes).unwrap().to_owned();
     (ended.status.code().unwrap(), text(&ended.stdout), text(&ended.stderr))

@@ -1,8 +1,12 @@
 //! Contexts from a real repository over http, and from hosts that misbehave.
 
+mod login;
+mod offer;
+mod ssh;
+
 use std::{collections::BTreeMap, env, os::unix::fs::symlink, time::Instant};
 
-use git::{GitContext, GitLimits, GitRefused, GitRequest, fetch, normalize};
+use git::{Allowed, GitContext, GitLimits, GitRefused, GitRequest, fetch, normalize};
 use tokio::io::AsyncReadExt;
 
 use super::*;
@@ -33,10 +37,15 @@ impl Fetch {
     }
 
     fn request(&self, address: &str) -> GitRequest {
+        let allowed = Allowed {
+            http: true,
+            private_hosts: true,
+            ..Allowed::default()
+        };
         GitRequest {
-            source: normalize(address, "", "", true).unwrap(),
-            allow_http: true,
-            allow_private: true,
+            source: normalize(address, "", "", &allowed).unwrap(),
+            allowed,
+            credential: None,
             limits: GitLimits::default(),
             work_dir: self.work.path().to_path_buf(),
             program: Some(program()),
@@ -158,7 +167,9 @@ async fn what_is_not_there_is_named() {
     let missing = format!("{}-missing", fetch.git.url());
     assert_eq!(
         fetch.refused("-missing").await,
-        format!("there is no repository at {missing} that can be read without credentials; correct the address")
+        format!(
+            "there is no repository at {missing}, or it wants a login; correct the address, or give a token with --git-token-stdin"
+        )
     );
     assert_eq!(fetch.leftovers(), 0);
 }
@@ -175,7 +186,10 @@ async fn a_host_that_misbehaves_is_told_apart() {
     let redirected = refused(&fetch.git.redirecting_url()).await;
     assert_eq!(
         redirected.to_string(),
-        "the git host wants to lead elsewhere: from '127.0.0.1' to 'localhost'; write the address that it leads to"
+        format!(
+            "the git host 127.0.0.1 leads elsewhere, to {}; write the address that is meant",
+            fetch.git.url().replace("127.0.0.1", "localhost")
+        )
     );
     let closed = refused("http://127.0.0.1:1/r").await;
     assert_eq!(
@@ -210,14 +224,14 @@ async fn a_host_that_takes_its_time_is_left_at_the_deadline() {
 async fn only_https_and_public_addresses_unless_configured() {
     let fetch = Fetch::new();
     let mut request = fetch.request(&fetch.git.url());
-    request.allow_http = false;
+    request.allowed.http = false;
     let refused = git::fetch(request).await.err().unwrap();
     assert_eq!(
         refused.to_string(),
         "'http' is not allowed for repositories; write an https address"
     );
     let mut request = fetch.request(&fetch.git.url());
-    request.allow_private = false;
+    request.allowed.private_hosts = false;
     let refused = git::fetch(request).await.err().unwrap();
     assert_eq!(
         refused.to_string(),
@@ -225,15 +239,18 @@ async fn only_https_and_public_addresses_unless_configured() {
     );
 }
 
-#[tokio::test]
-async fn what_is_too_large_stops_at_the_limit() {
-    let fetch = Fetch::new();
-    // does not compress
+/// Does not compress.
+fn noise() -> String {
     let numbers: Vec<u64> = (0..200_000)
         .map(|n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15))
         .collect();
-    let noise = format!("{numbers:x?}");
-    fetch.git.commit(&[("Dockerfile", "FROM scratch"), ("noise", &noise)]);
+    format!("{numbers:x?}")
+}
+
+#[tokio::test]
+async fn what_is_too_large_stops_at_the_limit() {
+    let fetch = Fetch::new();
+    fetch.git.commit(&[("Dockerfile", "FROM scratch"), ("noise", &noise())]);
     let mut request = fetch.request(&fetch.git.url());
     request.limits.repository_bytes = 100_000;
     let refused = git::fetch(request).await.err().unwrap();

@@ -16,7 +16,7 @@ use proto::{
         StartBuildResponse,
     },
     catalog::v1::BuildOutcome,
-    editor::v1::{BuildSpec, ContextKind},
+    editor::v1::{BuildSpec, ContextKind, GitCredential},
 };
 use service::{Call, Failure, invalid, status, with_metadata};
 use sha2::{Digest as _, Sha256};
@@ -51,8 +51,11 @@ impl Api {
         arguments::check(&options.build_args, &self.world.config.builder)
             .map_err(|wrong| status(Code::InvalidArgument, wrong.reason(), wrong.to_string()))?;
         let revision = self.current_revision(&image, request.expected_revision).await?;
+        let credentials = request.credentials.unwrap_or_default();
         if request.if_changed
-            && let Some(row) = self.unchanged(&located, revision, &options).await?
+            && let Some(row) = self
+                .unchanged(&located, revision, &options, credentials.git.as_ref())
+                .await?
         {
             return Ok(StartBuildResponse {
                 position: row.position,
@@ -63,7 +66,7 @@ impl Api {
         let wanted = Wanted {
             revision,
             options,
-            credentials: request.credentials.unwrap_or_default(),
+            credentials,
             repeats: None,
         };
         let (position, row) = self.ask(&call, &request.request_id, &located, build, wanted).await?;
@@ -176,6 +179,7 @@ impl Api {
         located: &Located,
         revision: u32,
         options: &BuildOptions,
+        credential: Option<&GitCredential>,
     ) -> Result<Option<Row>, Failure> {
         let image = located.image.to_string();
         let Some(row) = view::published(&self.view, &image).await? else {
@@ -188,16 +192,16 @@ impl Api {
         let Some((_, spec)) = view::revision(&self.view, &image, Some(revision)).await? else {
             return Ok(None);
         };
-        let is_same = self.is_same_context(&row, &spec).await && self.are_same_bases(&row).await;
+        let is_same = self.is_same_context(&row, &spec, credential).await && self.are_same_bases(&row).await;
         Ok(is_same.then_some(row))
     }
 
-    async fn is_same_context(&self, row: &Row, spec: &BuildSpec) -> bool {
+    async fn is_same_context(&self, row: &Row, spec: &BuildSpec, credential: Option<&GitCredential>) -> bool {
         if spec.context_kind() != ContextKind::GitRepository {
             // The attached files are part of the revision.
             return true;
         }
-        let opened = source::open(&self.world, spec, &self.world.config.data.join("work")).await;
+        let opened = source::open(&self.world, spec, credential, &self.world.config.data.join("work")).await;
         let tree = opened.ok().and_then(|source| source.commit).map(|commit| commit.tree);
         tree.is_some_and(|tree| tree == row.tree)
     }

@@ -11,7 +11,7 @@ use crate::{credentials::Missing, domain::BuildsCommand, progress::plain, view};
 use anyhow::Context as _;
 use proto::{
     builder::v1::{BuildCredentials, BuildPhase, SourceFetched},
-    editor::v1::BuildSpec,
+    editor::v1::{BuildSpec, GitCredential},
 };
 use std::collections::BTreeMap;
 
@@ -53,8 +53,13 @@ impl Attempt<'_> {
     }
 
     /// The files, and of which commit they are.
-    pub(super) async fn opened(&self, spec: &BuildSpec, log: &mut BuildLog) -> Result<Source, Ended> {
-        let opened = source::open(self.world, spec, &self.job.work).await;
+    pub(super) async fn opened(
+        &self,
+        spec: &BuildSpec,
+        credential: Option<&GitCredential>,
+        log: &mut BuildLog,
+    ) -> Result<Source, Ended> {
+        let opened = source::open(self.world, spec, credential, &self.job.work).await;
         let source = opened.map_err(|error| match error {
             SourceError::Refused(cause) => Ended::Failed(BuildPhase::Fetching, cause),
             SourceError::Log(error) => Ended::Lost(error.to_string()),

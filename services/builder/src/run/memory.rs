@@ -61,7 +61,7 @@ fn named(cause: String, kills: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proto::builder::v1::{BuildAssembled, BuildPhase};
+    use proto::builder::v1::BuildPhase;
 
     // covers R33
     #[test]
@@ -85,7 +85,7 @@ mod tests {
             };
             assert_eq!((told, notice), (expected, None));
         }
-        let assembled = || Ended::Assembled(BuildAssembled::default());
+        let assembled = || Ended::Assembled(Box::default());
         assert!(explain(assembled(), 1).1.is_some_and(|notice| notice.ends_with("be\n")));
         assert_eq!(explain(assembled(), 0).1, None);
     }

@@ -2,8 +2,8 @@
 
 use context::Limits;
 use eventlog::LogError;
-use git::{GitLimits, GitRefused, GitRequest};
-use proto::editor::v1::{BuildSpec, ContextKind};
+use git::{Allowed, Credential, GitLimits, GitRefused, GitRequest};
+use proto::editor::v1::{BuildSpec, ContextKind, GitCredential};
 use service::World;
 use std::path::Path;
 use tokio::io::AsyncRead;
@@ -31,9 +31,14 @@ pub(crate) enum SourceError {
     Log(LogError),
 }
 
-pub(crate) async fn open(world: &World, spec: &BuildSpec, work: &Path) -> Result<Source, SourceError> {
+pub(crate) async fn open(
+    world: &World,
+    spec: &BuildSpec,
+    credential: Option<&GitCredential>,
+    work: &Path,
+) -> Result<Source, SourceError> {
     match spec.context_kind() {
-        ContextKind::GitRepository => from_git(world, spec, work).await,
+        ContextKind::GitRepository => from_git(world, spec, credential, work).await,
         ContextKind::LocalFolder | ContextKind::Unspecified => from_editor(world, spec).await,
     }
 }
@@ -59,7 +64,12 @@ async fn from_editor(world: &World, spec: &BuildSpec) -> Result<Source, SourceEr
     })
 }
 
-async fn from_git(world: &World, spec: &BuildSpec, work: &Path) -> Result<Source, SourceError> {
+async fn from_git(
+    world: &World,
+    spec: &BuildSpec,
+    credential: Option<&GitCredential>,
+    work: &Path,
+) -> Result<Source, SourceError> {
     let wanted = spec.git.clone().unwrap_or_default();
     let refused = |refused: GitRefused| SourceError::Refused(refused.to_string());
     let settings = &world.config.builder;
@@ -68,11 +78,18 @@ async fn from_git(world: &World, spec: &BuildSpec, work: &Path) -> Result<Source
         bytes: world.config.editor.context_bytes_max,
         entries: world.config.editor.context_entries_max,
     };
+    let allowed = Allowed {
+        http: settings.git_http,
+        private_hosts: settings.git_private_hosts,
+        known_hosts: settings.git_known_hosts.clone(),
+    };
     let request = GitRequest {
-        source: git::normalize(&wanted.url, &wanted.r#ref, &wanted.directory, settings.git_http)
+        source: git::normalize(&wanted.url, &wanted.r#ref, &wanted.directory, &allowed)
             .map_err(|malformed| refused(malformed.into()))?,
-        allow_http: settings.git_http,
-        allow_private: settings.git_private_hosts,
+        allowed,
+        credential: credential
+            .cloned()
+            .and_then(|given| Credential::given(given.user, given.token, given.ssh_key, given.passphrase)),
         limits: GitLimits {
             context,
             ..GitLimits::default()

@@ -197,11 +197,9 @@ impl Row {
     }
 
     /// With a cancel that is in the log and not yet in the view.
-    pub(crate) fn asked_to_stop(self) -> Self {
-        Self {
-            cancel_requested: true,
-            ..self
-        }
+    pub(crate) fn asked_to_stop(mut self) -> Self {
+        self.cancel_requested = true;
+        self
     }
 
     pub(super) fn builds(&mut self, entry: &Entry, event: &BuildsEvent) {

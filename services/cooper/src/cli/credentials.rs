@@ -1,5 +1,6 @@
 //! What a build is given for itself alone. Values never stand on the command line, which others on the machine can read.
 
+use super::GitLogin;
 use clap::Args;
 use std::{path::PathBuf, str::FromStr};
 
@@ -12,11 +13,13 @@ pub(crate) struct CredentialArgs {
     #[arg(short = 'u', long = "username", value_name = "USER", requires = "password_stdin")]
     pub(crate) user: Option<String>,
     /// Take the password of that user from stdin.
-    #[arg(long, requires = "user")]
+    #[arg(long, requires = "user", conflicts_with = "token_stdin")]
     pub(crate) password_stdin: bool,
     /// The registry that the password is for [default: Docker Hub].
     #[arg(long, value_name = "HOST", requires = "user")]
     pub(crate) registry: Option<String>,
+    #[command(flatten)]
+    pub(crate) git: GitLogin,
 }
 
 /// Where a secret is read from.

@@ -1,6 +1,6 @@
 //! `cooper image ...`
 
-use super::{CredentialArgs, OneImage, Pair, SpecArgs};
+use super::{CheckGitArgs, CredentialArgs, OneImage, Pair, SpecArgs};
 use crate::reference::Reference;
 use clap::{Args, Subcommand, ValueEnum};
 use proto::catalog::v1::ImageStatus;
@@ -48,6 +48,8 @@ pub(crate) enum ImageCommand {
         #[arg(value_name = "NAME")]
         name: String,
     },
+    /// List the branches and tags of a git repository, and its directories that hold a Dockerfile.
+    CheckGit(CheckGitArgs),
 
     /// Save a new revision: what is given changes, the rest stays.
     Save(Box<SaveArgs>),

@@ -33,6 +33,7 @@ pub(crate) fn read(args: &CredentialArgs) -> Result<BuildCredentials, Failure> {
             password: line("password")?,
         });
     }
+    given.git = args.git.read()?;
     Ok(given)
 }
 

@@ -95,6 +95,10 @@ impl Image {
             context: Some(uploaded),
             ..BuildSpec::default()
         };
+        self.save_spec(spec).await
+    }
+
+    pub(crate) async fn save_spec(&mut self, spec: BuildSpec) -> anyhow::Result<()> {
         let save = SaveSpecRequest {
             image: self.id.clone(),
             spec: Some(spec),

@@ -81,7 +81,7 @@ impl Place {
 }
 
 /// Bytes that can't be compressed.
-fn fill(file: &Path, bytes: usize) -> anyhow::Result<()> {
+pub(crate) fn fill(file: &Path, bytes: usize) -> anyhow::Result<()> {
     let mut content = vec![0; bytes];
     let mut random: rand::rngs::SmallRng = rand::SeedableRng::seed_from_u64(rand::random());
     random.fill_bytes(&mut content);

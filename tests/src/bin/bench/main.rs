@@ -7,6 +7,7 @@ mod build;
 mod click;
 mod docker;
 mod figures;
+mod git;
 mod history;
 mod lint;
 mod list;
@@ -64,6 +65,10 @@ const ROWS: &[Row] = &[
     Row {
         name: "upload",
         measure: |bench| Box::pin(click::upload(bench)),
+    },
+    Row {
+        name: "git",
+        measure: |bench| Box::pin(git::directory_of_a_repository(bench)),
     },
     Row {
         name: "first-line",
