@@ -30,8 +30,9 @@ const CALLS: usize = 20;
 const READERS: [(usize, f64); 3] = [(1, 50.0), (100, 100.0), (1_000, 500.0)];
 const READERS_PER_CONNECTION: usize = 100;
 const LINES: usize = 50;
-/// Until every reader is there.
+/// Until the first line: then every reader should be there, of whom so many come in a second at least.
 const LEAD_SECONDS: usize = 5;
+const READERS_PER_SECOND: usize = 50;
 
 /// Images with something to build, in a workspace of their own.
 async fn images(client: &Client, name: &str, dockerfiles: Vec<String>) -> anyhow::Result<Vec<(String, u64)>> {
@@ -254,8 +255,9 @@ pub(crate) async fn readers(bench: &Bench) -> anyhow::Result<Vec<Line>> {
 
 async fn read_by(platform: &Platform, count: usize, uptime: Uptime) -> anyhow::Result<Samples> {
     let client = platform.client().await?;
+    let lead = LEAD_SECONDS + count / READERS_PER_SECOND;
     let dockerfile = format!(
-        "FROM {BUSYBOX}\nRUN echo {} && sleep {LEAD_SECONDS} && for n in $(seq {LINES}); do \
+        "FROM {BUSYBOX}\nRUN echo {} && sleep {lead} && for n in $(seq {LINES}); do \
          read up rest < /proc/uptime; echo \"at $up\"; sleep 0.1; done\n",
         rand::random::<u64>()
     );
