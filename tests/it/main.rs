@@ -13,4 +13,5 @@ mod operate;
 mod proof;
 mod registry;
 mod tidy;
+mod tokens;
 mod up;

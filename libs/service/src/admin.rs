@@ -40,11 +40,11 @@ impl AdminApi {
         }
     }
 
-    fn rebuild(
+    async fn rebuild(
         &self,
         request: Request<RebuildViewRequest>,
     ) -> Result<BoxStream<'static, Result<RebuildViewResponse, Status>>, Failure> {
-        let call = self.world.known(request.metadata())?;
+        let call = self.world.known(request.metadata()).await?;
         administrators_only(&call.caller)?;
         let name = request.into_inner().name;
         let Some(view) = self.views.iter().find(|view| view.name() == name) else {
@@ -134,7 +134,7 @@ fn standing(view: &View) -> ViewStanding {
 #[tonic::async_trait]
 impl AdminService for AdminApi {
     async fn list_views(&self, request: Request<ListViewsRequest>) -> Result<Response<ListViewsResponse>, Status> {
-        let call = self.world.known(request.metadata())?;
+        let call = self.world.known(request.metadata()).await?;
         administrators_only(&call.caller)?;
         Ok(Response::new(ListViewsResponse {
             process: self.process.clone(),
@@ -148,6 +148,6 @@ impl AdminService for AdminApi {
         &self,
         request: Request<RebuildViewRequest>,
     ) -> Result<Response<Self::RebuildViewStream>, Status> {
-        Ok(Response::new(self.rebuild(request)?))
+        Ok(Response::new(self.rebuild(request).await?))
     }
 }

@@ -1,65 +1,33 @@
-//! Who calls: tokens, signed with Ed25519. The algorithm belongs to the key, and is never read from the token.
+//! Who calls: tokens of the platform's own key, and of an outside issuer. The algorithm belongs to the key, and is never
+//! taken from the token.
 
+mod journal;
+mod keys;
+mod local;
+mod token;
+mod unknown;
+
+pub use journal::{Created, Issued, Journal, Tokens};
+pub use local::{LIFETIME_MAX, LocalKey, write_private};
+pub use unknown::Unknown;
+
+use crate::Config;
 use access::Caller;
 use anyhow::{Context as _, ensure};
-use ed25519_dalek::{
-    SigningKey,
-    pkcs8::{EncodePrivateKey as _, EncodePublicKey as _, spki::der::pem::LineEnding},
-};
 use eventlog::Clock;
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, errors::ErrorKind};
+use keys::Keys;
+use local::Local;
 use lru::LruCache;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::{
-    fs,
-    io::Write as _,
     num::NonZeroUsize,
-    os::unix::fs::OpenOptionsExt as _,
-    path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    sync::{Mutex, MutexGuard, PoisonError},
 };
+use token::{Rules, Token};
 
-const ISSUER: &str = "cooperage-local";
-const AUDIENCE: &str = "cooperage";
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
 /// Tokens whose signature was checked are remembered, because each check costs as much as the rest of a short call.
 const CHECKED: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
-/// A local token lives at most this long.
-pub const LIFETIME_MAX: Duration = Duration::from_hours(90 * 24);
-
-#[derive(Serialize, Deserialize)]
-struct Claims {
-    iss: String,
-    aud: String,
-    sub: String,
-    iat: u64,
-    exp: u64,
-    #[serde(default)]
-    admin: bool,
-}
-
-/// Why a token says nothing. Each is one sentence with what to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Unknown {
-    #[error("no token was sent: run `cooper login`, or set COOPERAGE_TOKEN")]
-    Missing,
-    #[error("the token expired: ask for a new one and run `cooper login`")]
-    Expired,
-    #[error("the token is not one of this platform: ask for a new one and run `cooper login`")]
-    Invalid,
-}
-
-impl Unknown {
-    pub fn reason(self) -> &'static str {
-        match self {
-            Self::Missing => "TOKEN_MISSING",
-            Self::Expired => "TOKEN_EXPIRED",
-            Self::Invalid => "TOKEN_INVALID",
-        }
-    }
-}
 
 /// Whoever sent a token that is good.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,73 +35,135 @@ pub struct Bearer {
     pub caller: Caller,
     /// The second in which the token is good for the last time, since 1970.
     pub until: i64,
+    /// Which one it is of the local key's, which can be taken back.
+    pub local: Option<Issued>,
 }
 
-/// Checks tokens against one public key.
-#[derive(Clone)]
+/// Checks tokens.
 pub struct Verifier {
-    key: DecodingKey,
-    validation: Validation,
+    local: Option<Local>,
+    outside: Option<Outside>,
     clock: Clock,
-    /// By the hash of the token.
-    checked: Arc<Mutex<LruCache<[u8; 32], Bearer>>>,
+    /// By the hash of the token and of what its check rested on.
+    checked: Mutex<LruCache<[u8; 32], Bearer>>,
+}
+
+/// An issuer that is not the platform.
+struct Outside {
+    rules: Rules,
+    keys: Keys,
 }
 
 impl Verifier {
-    pub fn open(public_key: &Path) -> anyhow::Result<Self> {
-        let pem = fs::read(public_key).with_context(|| {
-            format!(
-                "the key that tokens are signed with can't be read: {}",
-                public_key.display()
-            )
-        })?;
-        let mut validation = Validation::new(Algorithm::EdDSA);
-        validation.set_issuer(&[ISSUER]);
-        validation.set_audience(&[AUDIENCE]);
-        validation.set_required_spec_claims(&["iss", "aud", "sub", "iat", "exp"]);
-        // What the token says is what its owner is shown.
-        validation.leeway = 0;
+    pub fn open(config: &Config) -> anyhow::Result<Self> {
+        let outside = Outside::of(config)?;
+        let public_key = if config.auth.public_key.as_os_str().is_empty() {
+            config.data.join("keys/token.pub")
+        } else {
+            config.auth.public_key.clone()
+        };
+        let is_alone = config.auth.public_key.as_os_str().is_empty() && !public_key.exists();
+        let local = match &outside {
+            Some(_) if is_alone => None,
+            _ => Some(Local::open(&public_key)?),
+        };
+        if let Some(outside) = &outside {
+            let issuer = &outside.rules.issuer;
+            let key = public_key.display();
+            if local.is_some() {
+                tracing::info!("tokens are taken of {issuer}, and of the key {key}");
+            } else {
+                tracing::info!("tokens are taken of {issuer} alone: {key} is not there");
+            }
+        }
         Ok(Self {
-            key: DecodingKey::from_ed_pem(&pem).context("the key that tokens are signed with is not Ed25519 in PEM")?,
-            validation,
+            local,
+            outside,
             clock: Clock::system(),
-            checked: Arc::new(Mutex::new(LruCache::new(CHECKED))),
+            checked: Mutex::new(LruCache::new(CHECKED)),
         })
     }
 
+    /// Follows what was taken back, and the keys of the outside issuer, for ever.
+    pub(crate) async fn keep(&self) {
+        let local = async {
+            if let Some(local) = &self.local {
+                local.follow().await;
+            }
+        };
+        let outside = async {
+            if let Some(outside) = &self.outside {
+                outside.keys.keep().await;
+            }
+        };
+        tokio::join!(local, outside);
+    }
+
     /// Who sent an `authorization` header.
-    pub fn check(&self, header: Option<&str>) -> Result<Bearer, Unknown> {
-        let token = header
+    pub async fn check(&self, header: Option<&str>) -> Result<Bearer, Unknown> {
+        let text = header
             .ok_or(Unknown::Missing)?
             .strip_prefix("Bearer ")
             .ok_or(Unknown::Invalid)?
             .trim();
-        if token.len() > TOKEN_BYTES_MAX {
-            return Err(Unknown::Invalid);
+        if text.len() > TOKEN_BYTES_MAX {
+            return Err(Unknown::TooLarge);
         }
-        let hash = Sha256::digest(token).into();
+        // What a key said that the issuer has withdrawn is asked again.
+        let generation = self.outside.as_ref().map_or(0, |outside| outside.keys.generation());
+        let hash = Sha256::new().chain_update(generation.to_le_bytes()).chain_update(text);
+        let hash = hash.finalize().into();
         let known = self.checked().get(&hash).cloned();
-        if let Some(bearer) = known {
-            let is_alive = self.clock.now_ms() / 1_000 <= bearer.until;
-            return if is_alive { Ok(bearer) } else { Err(Unknown::Expired) };
-        }
-        let data =
-            jsonwebtoken::decode::<Claims>(token, &self.key, &self.validation).map_err(|error| match error.kind() {
-                ErrorKind::ExpiredSignature => Unknown::Expired,
-                _ => Unknown::Invalid,
-            })?;
-        if !access::is_user(&data.claims.sub) {
-            return Err(Unknown::Invalid);
-        }
-        let bearer = Bearer {
-            caller: Caller {
-                user: data.claims.sub,
-                admin: data.claims.admin,
-            },
-            until: i64::try_from(data.claims.exp).unwrap_or(i64::MAX),
+        let bearer = if let Some(bearer) = known {
+            bearer
+        } else {
+            let bearer = self.read(text).await?;
+            self.checked().put(hash, bearer.clone());
+            bearer
         };
-        self.checked().put(hash, bearer.clone());
-        Ok(bearer)
+        if self.clock.now_ms() / 1_000 > bearer.until {
+            return Err(Unknown::Expired);
+        }
+        match (&self.local, &bearer.local) {
+            (Some(local), Some(token)) if local.tokens.borrow().is_revoked(&bearer.caller.user, token) => {
+                Err(Unknown::Revoked)
+            }
+            _ => Ok(bearer),
+        }
+    }
+
+    async fn read(&self, text: &str) -> Result<Bearer, Unknown> {
+        let token = Token::parse(text)?;
+        let issuer: String = token.claims.get("iss").ok_or(Unknown::Iss)?;
+        let now = || u64::try_from(self.clock.now_ms() / 1_000).unwrap_or_default();
+        if let Some(local) = self.local.as_ref().filter(|local| local.rules.issuer == issuer) {
+            let issued = local.identify(&token)?;
+            let bearer = local.rules.judge(&token.claims, now())?;
+            return Ok(Bearer {
+                local: Some(issued),
+                ..bearer
+            });
+        }
+        let outside = self.outside.as_ref().filter(|outside| outside.rules.issuer == issuer);
+        let outside = outside.ok_or(Unknown::Iss)?;
+        token.signed_by(&outside.keys.find(token.key_id()).await?)?;
+        outside.rules.judge(&token.claims, now())
+    }
+
+    /// Ends when a user's token is taken back.
+    pub(crate) fn revoked(&self, user: &str, token: Option<&Issued>) -> impl Future<Output = ()> + Send + use<> {
+        let watched = self.local.as_ref().zip(token).map(|(local, token)| {
+            let (tokens, user, token) = (local.tokens.subscribe(), user.to_owned(), token.clone());
+            (tokens, user, token)
+        });
+        async move {
+            if let Some((mut tokens, user, token)) = watched
+                && tokens.wait_for(|tokens| tokens.is_revoked(&user, &token)).await.is_ok()
+            {
+                return;
+            }
+            std::future::pending::<()>().await;
+        }
     }
 
     fn checked(&self) -> MutexGuard<'_, LruCache<[u8; 32], Bearer>> {
@@ -141,154 +171,38 @@ impl Verifier {
     }
 }
 
-/// The key that tokens are signed with: a data folder's, in local mode, or that of a platform of separate processes.
-pub struct LocalKey {
-    private: PathBuf,
-}
-
-impl LocalKey {
-    /// Opens the key of a data folder, and makes one if there is none.
-    pub fn open(data: &Path) -> anyhow::Result<Self> {
-        let folder = data.join("keys");
-        fs::create_dir_all(&folder)?;
-        Self::in_folder(&folder)
-    }
-
-    /// The same for a folder that holds the key itself.
-    pub fn in_folder(folder: &Path) -> anyhow::Result<Self> {
-        let key = Self {
-            private: folder.join("token.key"),
-        };
-        if !key.private.exists() {
-            let signing = SigningKey::from_bytes(&rand::random());
-            let private = signing.to_pkcs8_pem(LineEnding::LF).context("a key can't be made")?;
-            let public = signing
-                .verifying_key()
-                .to_public_key_pem(LineEnding::LF)
-                .context("a key can't be made")?;
-            write_private(&key.public(), public.as_bytes())?;
-            write_private(&key.private, private.as_bytes())?;
+impl Outside {
+    fn of(config: &Config) -> anyhow::Result<Option<Self>> {
+        let auth = &config.auth;
+        if auth.issuer.is_empty() {
+            return Ok(None);
         }
-        Ok(key)
-    }
-
-    /// The file that a [`Verifier`] reads.
-    pub fn public(&self) -> PathBuf {
-        self.private.with_extension("pub")
-    }
-
-    /// A token for a user.
-    pub fn sign(&self, user: &str, admin: bool, lifetime: Duration, clock: &Clock) -> anyhow::Result<String> {
-        ensure!(access::is_user(user), access::MALFORMED_USER);
-        ensure!(lifetime <= LIFETIME_MAX, "a token lives at most 90 days");
-        let now = u64::try_from(clock.now_ms() / 1_000)?;
-        let claims = Claims {
-            iss: ISSUER.to_owned(),
-            aud: AUDIENCE.to_owned(),
-            sub: user.to_owned(),
-            iat: now,
-            exp: now + lifetime.as_secs(),
-            admin,
+        ensure!(
+            !auth.audience.is_empty(),
+            "auth.audience: what tokens of {} are for is missing",
+            auth.issuer
+        );
+        let admin = match auth.admin_claim.as_str() {
+            "" => None,
+            claim => {
+                let (name, value) = claim
+                    .split_once('=')
+                    .with_context(|| format!("auth.admin_claim: expected name=value, not {claim}"))?;
+                Some((name.to_owned(), value.into()))
+            }
         };
-        let pem =
-            fs::read(&self.private).with_context(|| format!("the key can't be read: {}", self.private.display()))?;
-        let key = EncodingKey::from_ed_pem(&pem).context("the key is not Ed25519 in PEM")?;
-        Ok(jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), &claims, &key)?)
+        Ok(Some(Self {
+            rules: Rules {
+                issuer: auth.issuer.clone(),
+                audience: auth.audience.clone(),
+                lifetime_seconds_max: auth.lifetime_minutes_max.saturating_mul(60),
+                user: auth.user_claim.clone(),
+                admin,
+            },
+            keys: Keys::new(&auth.issuer, &auth.jwks_url)?,
+        }))
     }
-}
-
-/// Writes a file that only its owner reads, whole or not at all.
-pub fn write_private(path: &Path, content: &[u8]) -> anyhow::Result<()> {
-    let temporary = path.with_extension("new");
-    let write = || {
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temporary)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
-    };
-    write().with_context(|| format!("{} can't be written", path.display()))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::time::{SystemTime, UNIX_EPOCH};
-
-    fn folder() -> PathBuf {
-        let folder = std::env::temp_dir().join(format!("cooperage-auth-{:x}", rand::random::<u64>()));
-        fs::create_dir_all(&folder).unwrap();
-        folder
-    }
-
-    fn bearer(token: &str) -> String {
-        format!("Bearer {token}")
-    }
-
-    // covers R8
-    #[test]
-    fn only_a_living_token_of_our_own_key_says_who_calls() {
-        let (ours, others) = (folder(), folder());
-        let key = LocalKey::open(&ours).unwrap();
-        let verifier = Verifier::open(&key.public()).unwrap();
-        let hour = Duration::from_hours(1);
-        let now = Clock::system();
-
-        let token = key.sign("ada", false, hour, &now).unwrap();
-        let caller = || Caller {
-            user: "ada".to_owned(),
-            admin: false,
-        };
-        assert_eq!(
-            verifier.check(Some(&bearer(&token))).map(|known| known.caller),
-            Ok(caller())
-        );
-        assert_eq!(verifier.check(None), Err(Unknown::Missing));
-
-        let mut later = verifier.clone();
-        assert_eq!(
-            later.check(Some(&bearer(&token))).map(|known| known.caller),
-            Ok(caller()),
-            "a checked token is known again"
-        );
-        let since = Duration::from_millis(u64::try_from(now.now_ms()).unwrap());
-        later.clock = Clock::fixed(UNIX_EPOCH + since + hour * 2);
-        assert_eq!(later.check(Some(&bearer(&token))), Err(Unknown::Expired));
-
-        let foreign = LocalKey::open(&others).unwrap().sign("ada", true, hour, &now).unwrap();
-        assert_eq!(verifier.check(Some(&bearer(&foreign))), Err(Unknown::Invalid));
-
-        let long_ago = Clock::fixed(UNIX_EPOCH + Duration::from_secs(1_000_000_000));
-        let old = key.sign("ada", false, hour, &long_ago).unwrap();
-        assert_eq!(verifier.check(Some(&bearer(&old))), Err(Unknown::Expired));
-        fs::remove_dir_all(ours).unwrap();
-        fs::remove_dir_all(others).unwrap();
-    }
-
-    #[test]
-    fn the_algorithm_is_never_read_from_the_token() {
-        let folder = folder();
-        let key = LocalKey::open(&folder).unwrap();
-        let verifier = Verifier::open(&key.public()).unwrap();
-        let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
-        let claims = Claims {
-            iss: ISSUER.to_owned(),
-            aud: AUDIENCE.to_owned(),
-            sub: "eve".to_owned(),
-            iat: now,
-            exp: now + 60,
-            admin: true,
-        };
-        let public = fs::read(key.public()).unwrap();
-        let forged = jsonwebtoken::encode(&Header::default(), &claims, &EncodingKey::from_secret(&public)).unwrap();
-        assert_eq!(verifier.check(Some(&bearer(&forged))), Err(Unknown::Invalid));
-        // {"alg":"none"} and the claims, unsigned
-        let unsigned = format!("eyJhbGciOiJub25lIn0.{}.", forged.split('.').nth(1).unwrap());
-        assert_eq!(verifier.check(Some(&bearer(&unsigned))), Err(Unknown::Invalid));
-        fs::remove_dir_all(folder).unwrap();
-    }
-}
+mod tests;

@@ -1,6 +1,6 @@
 //! What every call begins with: who calls, and how much of the log it must see.
 
-use crate::{Failure, World, invalid, telemetry};
+use crate::{Failure, World, auth::Issued, invalid, telemetry};
 use access::Caller;
 use eventlog::{Behind, Position, Request, View};
 use std::{str::FromStr, time::Duration};
@@ -16,6 +16,8 @@ pub struct Call {
     pub caller: Caller,
     /// When its token has expired, in milliseconds since 1970.
     pub(crate) expires_ms: i64,
+    /// Its token, if that can be taken back.
+    pub(crate) token: Option<Issued>,
     traceparent: String,
     judged_at: Position,
 }
@@ -23,7 +25,7 @@ pub struct Call {
 impl World {
     /// Admits a call to a service that answers from `view`.
     pub async fn admit(&self, metadata: &MetadataMap, view: &View) -> Result<Call, Failure> {
-        let mut call = self.known(metadata)?;
+        let mut call = self.known(metadata).await?;
         if let Some(wanted) = text(metadata, AT_LEAST) {
             let wanted = wanted
                 .parse()
@@ -38,12 +40,13 @@ impl World {
     }
 
     /// Admits a call that no view answers, and that is of use just when one stopped.
-    pub(crate) fn known(&self, metadata: &MetadataMap) -> Result<Call, Failure> {
-        let bearer = self.auth.check(text(metadata, "authorization"))?;
+    pub(crate) async fn known(&self, metadata: &MetadataMap) -> Result<Call, Failure> {
+        let bearer = self.auth.check(text(metadata, "authorization")).await?;
         access::asks(&bearer.caller, "");
         Ok(Call {
             caller: bearer.caller,
             expires_ms: bearer.until.saturating_add(1).saturating_mul(1_000),
+            token: bearer.local,
             traceparent: telemetry::traceparent(),
             judged_at: self.access.view().position(),
         })

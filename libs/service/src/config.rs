@@ -48,6 +48,12 @@ pub struct NatsSettings {
 #[serde(deny_unknown_fields)]
 pub struct AuthSettings {
     pub public_key: PathBuf,
+    pub issuer: String,
+    pub audience: String,
+    pub jwks_url: String,
+    pub user_claim: String,
+    pub admin_claim: String,
+    pub lifetime_minutes_max: u64,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -161,7 +161,7 @@ pub async fn run(
     fs::create_dir_all(&folder).with_context(|| format!("the folder {} can't be made", folder.display()))?;
     let views = Arc::new(Views::new(&folder));
     let access = Access::new(views.open(AccessProjection), &config.registry.host);
-    let auth = Arc::new(Verifier::open(&public_key(&config))?);
+    let auth = Arc::new(Verifier::open(&config)?);
 
     let mut process = Process::default();
     process.health.push(("access", access.view().clone()));
@@ -209,6 +209,11 @@ pub async fn run(
     tasks.spawn(async move { feeding.run(follower, caught_up, stopping).await });
     let stopping = stop.clone();
     tasks.spawn(async move {
+        stopping.run_until_cancelled(auth.keep()).await;
+        Ok(())
+    });
+    let stopping = stop.clone();
+    tasks.spawn(async move {
         if is_caught_up.wait_for(|ready| *ready).await.is_err() {
             return Ok(());
         }
@@ -241,15 +246,6 @@ async fn supervise(mut tasks: JoinSet<anyhow::Result<()>>, stop: CancellationTok
             },
             () = &mut late => return outcome,
         }
-    }
-}
-
-fn public_key(config: &Config) -> std::path::PathBuf {
-    let configured: &Path = &config.auth.public_key;
-    if configured.as_os_str().is_empty() {
-        config.data.join("keys/token.pub")
-    } else {
-        configured.to_owned()
     }
 }
 

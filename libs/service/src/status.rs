@@ -99,7 +99,11 @@ impl From<Denied> for Failure {
 
 impl From<Unknown> for Failure {
     fn from(unknown: Unknown) -> Self {
-        Self(status(Code::Unauthenticated, unknown.reason(), unknown.to_string()))
+        let code = match unknown {
+            Unknown::KeysUnavailable => Code::Unavailable,
+            _ => Code::Unauthenticated,
+        };
+        Self(status(code, unknown.reason(), unknown.to_string()))
     }
 }
 

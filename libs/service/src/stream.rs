@@ -1,4 +1,5 @@
-//! Answers that go on: until there are no more, the process stops, or the token that they were asked with expires.
+//! Answers that go on: until there are no more, the process stops, or the token that they were asked with expires or
+//! is taken back.
 
 use crate::{Call, Failure, World, auth::Unknown, status};
 use futures::{
@@ -17,9 +18,11 @@ impl World {
     ) -> BoxStream<'static, Result<T, Status>> {
         let stop = self.stop.clone();
         let left = u64::try_from(call.expires_ms - self.clock.now_ms()).unwrap_or_default();
+        let revoked = self.auth.revoked(&call.caller.user, call.token.as_ref());
         let end = async move {
             tokio::select! {
                 () = stop.cancelled() => status(Code::Unavailable, "STOPPING", "the service stops, ask again"),
+                () = revoked => Failure::from(Unknown::Revoked).into(),
                 () = tokio::time::sleep(Duration::from_millis(left)) => Failure::from(Unknown::Expired).into(),
             }
         };

@@ -19,12 +19,13 @@ pub(crate) use image::{
     BuildArgs, CreateArgs, ImageCommand, LintArgs, LogsArgs, LsArgs, Newest, OfBuild, RebuildArgs, SaveArgs,
 };
 pub(crate) use spec::{Pair, SpecArgs};
+pub(crate) use token::{KeyFolder, TokenCommand};
 pub(crate) use verify::VerifyArgs;
 
 use crate::{output::Format, reference::Reference, up};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use proto::catalog::v1::Role;
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
 const FIRST_STEPS: &str = "\
 First steps:
@@ -115,7 +116,7 @@ pub(crate) enum Command {
     Logout,
     /// Tell who you are to the server.
     Whoami,
-    /// Make tokens, with a key on this machine.
+    /// Make tokens and take them back, with a key on this machine.
     #[command(subcommand)]
     Token(TokenCommand),
     /// Operate the platform.
@@ -257,28 +258,6 @@ pub(crate) struct LoginArgs {
     /// Read the token from stdin instead of asking for it.
     #[arg(long)]
     pub(crate) token_stdin: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum TokenCommand {
-    /// Make a token for a user.
-    Create {
-        /// What the user is called: one word, of at most 255 characters.
-        #[arg(long, value_name = "U")]
-        user: String,
-        /// An administrator of the platform, who sees everything and builds nothing.
-        #[arg(long)]
-        admin: bool,
-        /// How long it lives, as in 12h or 30d; at most 90 days.
-        #[arg(long, value_name = "D", value_parser = token::lifetime, default_value = "30d")]
-        expires: Duration,
-        /// The data folder of `cooper up` [default: the one of the server, or ./cooperage-data].
-        #[arg(long, value_name = "DIR")]
-        data: Option<PathBuf>,
-        /// The folder of `cooper admin nats-config`, instead of a data folder.
-        #[arg(long, value_name = "DIR", conflicts_with = "data")]
-        keys: Option<PathBuf>,
-    },
 }
 
 #[derive(Debug, Subcommand)]

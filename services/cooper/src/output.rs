@@ -131,15 +131,22 @@ impl Output {
 
     /// The answer of a list. When it has no rows, a notice says so, and what to do.
     pub(crate) fn list(&self, message: &impl prost::Name, table: &Table, empty: &str) -> Result<(), Failure> {
-        match (self.format, self.quiet) {
-            (Format::Json, _) => self.json(message),
-            (Format::Table, true) => table.keys().try_for_each(|key| self.line(key)),
-            (Format::Table, false) if table.is_empty() => {
-                self.notice(empty);
-                Ok(())
-            }
-            (Format::Table, false) => self.raw(table.render(self.style, self.style.width()).as_bytes()),
+        if self.is_json() {
+            return self.json(message);
         }
+        self.rows(table, empty)
+    }
+
+    /// The same for people only.
+    pub(crate) fn rows(&self, table: &Table, empty: &str) -> Result<(), Failure> {
+        if self.quiet {
+            return table.keys().try_for_each(|key| self.line(key));
+        }
+        if table.is_empty() {
+            self.notice(empty);
+            return Ok(());
+        }
+        self.raw(table.render(self.style, self.style.width()).as_bytes())
     }
 
     /// The facts of one thing, whole: somebody may want to copy them.

@@ -36,6 +36,7 @@ const OWNER: Takes = Takes::Image(Right::Owner);
 const MEMBER: Takes = Takes::Workspace(Role::Participant);
 
 /// What each call takes, and the request that it is called with. `$image`, `$workspace` are those of the story.
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn expectations() -> BTreeMap<&'static str, (Takes, Value)> {
     let image = || json!({ "image": "$image" });
     let workspace = || json!({ "workspace": "$workspace" });

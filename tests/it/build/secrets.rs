@@ -7,7 +7,7 @@ use proto::{
     catalog::v1::BuildOutcome,
     editor::v1::GitCredential,
 };
-use std::{collections::BTreeMap, fs, path::Path, time::UNIX_EPOCH};
+use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path, time::UNIX_EPOCH};
 use tests::{BUSYBOX, EngineDoor, LockedRegistry, Shape, User, busybox, engine, reason};
 
 in_both_shapes!(
@@ -144,7 +144,10 @@ fn canaries() -> BTreeMap<&'static str, String> {
             number = number
                 .wrapping_mul(6_364_136_223_846_793_005)
                 .wrapping_add(1_442_695_040_888_963_407);
-            char::from(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"[(number >> 64) as usize % 62])
+            char::from(
+                b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+                    [usize::try_from((number >> 64) % 62).unwrap_or_default()],
+            )
         };
         (0..length).map(|_| next()).collect()
     };
@@ -204,7 +207,7 @@ fn traces(secret: &str) -> Vec<Vec<u8>> {
     for line in secret.lines().filter(long) {
         let end = line.ceil_char_boundary(line.len() - 12);
         all.push(line.as_bytes().to_vec());
-        all.push(line[end..].as_bytes().to_vec());
+        all.push(line.as_bytes()[end..].to_vec());
         all.push(base16ct::lower::encode_string(line.as_bytes()).into());
         all.push(
             url::form_urlencoded::byte_serialize(line.as_bytes())
@@ -267,14 +270,14 @@ async fn engine_no_canary_is_found_anywhere() {
         let built = build(&ada, &image, given.clone()).await.unwrap();
         let log = ada.log(&image, &built.id, 0).await.unwrap();
         assert!(log.contains("all-was-printed") && log.contains("***"), "{log}");
-        told += &format!("{built:?}{log}");
+        let _ = write!(told, "{built:?}{log}");
     }
     let reference = ada.resolve(&image).await.unwrap();
     let docker = tests::fetch(&reference).await.unwrap();
-    told += &format!("{:?}", docker.image_history(&reference).await.unwrap());
-    told += &format!("{:?}", docker.inspect_image(&reference).await.unwrap());
+    let _ = write!(told, "{:?}", docker.image_history(&reference).await.unwrap());
+    let _ = write!(told, "{:?}", docker.inspect_image(&reference).await.unwrap());
     for (path, content) in tests::files(&reference).await.unwrap() {
-        told += &format!("{path}{}", String::from_utf8_lossy(&content));
+        let _ = write!(told, "{path}{}", String::from_utf8_lossy(&content));
     }
 
     // Refused, and logged in with the wrong password.
@@ -282,7 +285,7 @@ async fn engine_no_canary_is_found_anywhere() {
     large.secrets.insert("large".to_owned(), "x".repeat(600 * 1024).into());
     let refused = start(&ada, &image, large).await.unwrap_err();
     assert_eq!(reason(&refused), "INVALID_ARGUMENT");
-    told += &format!("{refused:?}");
+    let _ = write!(told, "{refused:?}");
     let fresh = LockedRegistry::start().await.unwrap();
     ada.save(&image, &format!("FROM {}\n", fresh.base()), None)
         .await
@@ -296,7 +299,7 @@ async fn engine_no_canary_is_found_anywhere() {
     };
     let failed = build(&ada, &image, wrong).await.unwrap();
     assert_eq!(failed.outcome(), BuildOutcome::Failed);
-    told += &format!("{failed:?}{}", ada.log(&image, &failed.id, 0).await.unwrap());
+    let _ = write!(told, "{failed:?}{}", ada.log(&image, &failed.id, 0).await.unwrap());
 
     let processes = ["builder"].iter().filter_map(|name| platform.child(name));
     told += &processes.flat_map(|child| child.said()).collect::<Vec<_>>().join("\n");

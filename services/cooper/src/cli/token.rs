@@ -1,6 +1,53 @@
-//! How long a token lives, in words.
+//! `cooper token`: words about tokens that a key on this machine signs.
 
-use std::time::Duration;
+use clap::{Args, Subcommand};
+use std::{path::PathBuf, time::Duration};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Make a token for a user.
+    Create {
+        /// What the user is called: one word, of at most 255 characters.
+        #[arg(long, value_name = "U")]
+        user: String,
+        /// An administrator of the platform, who sees everything and builds nothing.
+        #[arg(long)]
+        admin: bool,
+        /// How long it lives, as in 12h or 30d; at most 90 days.
+        #[arg(long, value_name = "D", value_parser = lifetime, default_value = "30d")]
+        expires: Duration,
+        #[command(flatten)]
+        folder: KeyFolder,
+    },
+    /// List the tokens that were made and are good.
+    Ls {
+        #[command(flatten)]
+        folder: KeyFolder,
+    },
+    /// Take a token back. It is refused within a second, and what is open by it ends.
+    Revoke {
+        /// As `cooper token ls` lists it.
+        #[arg(value_name = "ID", required_unless_present = "user")]
+        id: Option<String>,
+        /// All tokens of a user that were made until now. The one that `cooper up` keeps for who runs it is made anew when
+        /// it starts.
+        #[arg(long, value_name = "U", conflicts_with = "id")]
+        user: Option<String>,
+        #[command(flatten)]
+        folder: KeyFolder,
+    },
+}
+
+/// Where the key is.
+#[derive(Debug, Args)]
+pub(crate) struct KeyFolder {
+    /// The data folder of `cooper up` [default: the one of the server, or ./cooperage-data].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// The folder of `cooper admin nats-config`, instead of a data folder.
+    #[arg(long, value_name = "DIR", conflicts_with = "data")]
+    pub(crate) keys: Option<PathBuf>,
+}
 
 /// `90s`, `15m`, `12h` or `30d`.
 pub(crate) fn lifetime(text: &str) -> Result<Duration, String> {

@@ -21,6 +21,8 @@ use std::{
 const ACCOUNTS_FILE: &str = "accounts.conf";
 const KEY: &str = "token.key";
 const PUBLIC: &str = "token.pub";
+/// Which tokens were made, and which taken back.
+const TOKENS: &str = "tokens";
 /// Seals what is given with builds; all builders have it.
 const SEAL: &str = "secrets.key";
 const HEAD: &str =
@@ -51,7 +53,8 @@ pub(crate) fn run(shell: &Shell, args: &NatsConfigArgs) -> Result<(), Failure> {
     };
     shell.output.notice(format!("made {made} in {folder}{kept}"));
     shell.output.line(format!(
-        "The NATS server includes {ACCOUNTS_FILE}. Each service needs its own password and token.pub, builders {SEAL}, and no more.\n\
+        "The NATS server includes {ACCOUNTS_FILE}. Each service needs its own password, {PUBLIC} and {TOKENS}, builders {SEAL},\n\
+         and no more.\n\
          A token for somebody: cooper token create --keys {folder} --user NAME"
     ))
 }
@@ -72,7 +75,8 @@ fn write(folder: &Path, force: bool) -> anyhow::Result<Vec<String>> {
         .create(folder)
         .with_context(|| format!("the folder {} can't be made", folder.display()))?;
     let public = folder.join(PUBLIC);
-    let stale = secrets(folder).chain([public.clone()]);
+    // Which tokens were taken back says nothing of another key's.
+    let stale = secrets(folder).chain([public.clone(), folder.join(TOKENS)]);
     for file in stale.filter(|file| force && file.exists()) {
         fs::remove_file(&file).with_context(|| format!("{} can't be replaced", file.display()))?;
     }
@@ -85,7 +89,8 @@ fn write(folder: &Path, force: bool) -> anyhow::Result<Vec<String>> {
             made.push(name.to_string_lossy().into_owned());
         }
     }
-    if made.iter().any(|name| name == KEY) {
+    if made.iter().any(|name| name == KEY) || folder.join(KEY).exists() {
+        // A folder of before tokens could be taken back has no list of them.
         LocalKey::in_folder(folder)?;
     }
     if made.iter().any(|name| name == SEAL) {
@@ -103,7 +108,7 @@ fn give(folder: &Path, owner: Option<u32>) -> anyhow::Result<()> {
     };
     let given = ACCOUNTS.iter().map(|account| format!("{}.password", account.name));
     for file in given
-        .chain([PUBLIC.to_owned(), SEAL.to_owned()])
+        .chain([PUBLIC.to_owned(), TOKENS.to_owned(), SEAL.to_owned()])
         .map(|name| folder.join(name))
     {
         chown(&file, Some(owner), None)
@@ -116,7 +121,7 @@ fn give(folder: &Path, owner: Option<u32>) -> anyhow::Result<()> {
 mod tests {
     use super::*;
     use eventlog::Clock;
-    use service::auth::Verifier;
+    use service::{Config, auth::Verifier};
     use std::{collections::BTreeMap, os::unix::fs::PermissionsExt as _, time::Duration};
 
     fn contents(folder: &Path) -> BTreeMap<String, String> {
@@ -146,6 +151,7 @@ mod tests {
             "secrets.key",
             "token.key",
             "token.pub",
+            "tokens",
         ];
         assert_eq!(names, expected);
         for name in expected {
@@ -162,9 +168,11 @@ mod tests {
 
         fs::remove_file(folder.join("editor.password")).unwrap();
         fs::write(folder.join("accounts.conf"), "of an older version").unwrap();
+        fs::remove_file(folder.join(TOKENS)).unwrap();
         assert_eq!(write(&folder, false).unwrap(), ["editor.password"]);
         let mended = contents(&folder);
         assert_eq!(mended["catalog.password"], first["catalog.password"]);
+        assert_eq!(mended[TOKENS], "");
         assert!(mended["accounts.conf"].contains(&mended["editor.password"]));
     }
 
@@ -175,20 +183,25 @@ mod tests {
         let first = contents(folder.path());
         assert_eq!(write(folder.path(), true).unwrap().len(), 8);
         for (name, content) in contents(folder.path()) {
+            if name == TOKENS {
+                continue;
+            }
             assert_ne!(content, first[&name], "{name}");
         }
     }
 
     // covers R8
-    #[test]
-    fn its_tokens_are_taken_by_who_has_the_public_half() {
+    #[tokio::test]
+    async fn its_tokens_are_taken_by_who_has_the_public_half() {
         let folder = tempfile::tempdir().unwrap();
         write(folder.path(), false).unwrap();
-        let verifier = Verifier::open(&folder.path().join("token.pub")).unwrap();
+        let public = folder.path().join("token.pub");
+        let config = Config::defaults().and_then(|config| config.with("auth.public_key", public));
+        let verifier = Verifier::open(&config.unwrap()).unwrap();
         let key = LocalKey::in_folder(folder.path()).unwrap();
         let signed = key.sign("ada", false, Duration::from_hours(1), &Clock::system());
-        let bearer = verifier.check(Some(&format!("Bearer {}", signed.unwrap()))).unwrap();
-        assert_eq!(bearer.caller.user, "ada");
+        let bearer = verifier.check(Some(&format!("Bearer {}", signed.unwrap()))).await;
+        assert_eq!(bearer.unwrap().caller.user, "ada");
 
         // The key may be kept elsewhere.
         fs::remove_file(folder.path().join("token.key")).unwrap();
