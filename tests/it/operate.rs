@@ -45,7 +45,7 @@ async fn the_accounts_that_are_made_let_each_service_in_and_nobody_else() {
     let home = tempfile::tempdir().unwrap();
     let folder = home.path().join("secrets");
     let made = cooper(&["admin", "nats-config", folder.to_str().unwrap(), "-q"]);
-    assert_eq!(made.lines().count(), ACCOUNTS.len() + 2, "{made}");
+    assert_eq!(made.lines().count(), ACCOUNTS.len() + 3, "{made}");
 
     let port = Port::pick().unwrap();
     let settings = folder.join("nats.conf");

@@ -302,7 +302,7 @@ async fn engine_no_canary_is_found_anywhere() {
     let _ = write!(told, "{failed:?}{}", ada.log(&image, &failed.id, 0).await.unwrap());
 
     let processes = ["builder"].iter().filter_map(|name| platform.child(name));
-    told += &processes.flat_map(|child| child.said()).collect::<Vec<_>>().join("\n");
+    told += &processes.flat_map(tests::Child::said).collect::<Vec<_>>().join("\n");
 
     let mut secret: Vec<Vec<u8>> = canaries.values().flat_map(|value| traces(value)).collect();
     secret.extend(traces(LockedRegistry::PASSWORD));

@@ -149,22 +149,25 @@ fn is_this_machine(host: &str) -> bool {
     }
 }
 
-/// With the names of allowed frontends made a directive that means nothing: it has a place at the top, where others may
-/// follow.
+/// With allowed frontends made comments behind the other directives: among them a comment would end them. Instructions stay
+/// on their lines.
 fn read_by_the_engine(text: &str, allowed: &[String]) -> String {
     let asked = syntax_directives(text);
     let is_allowed = |number: usize| {
         let mut here = asked.iter().filter(|syntax| syntax.line as usize == number);
         here.next().is_some_and(|syntax| syntax.is_allowed(allowed))
     };
-    let lines = text.split_inclusive('\n').zip(1..);
-    let lines = lines.map(|(line, number)| match line.to_ascii_lowercase().find("syntax") {
-        Some(at) if line.trim_start_matches('\u{feff}').starts_with('#') && is_allowed(number) => {
-            format!("{}frontend{}", &line[..at], &line[at + "syntax".len()..])
-        }
-        _ => line.to_owned(),
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let is_directive = |line: &&str| line.starts_with('#') && line.contains('=');
+    let top = text.split_inclusive('\n').take_while(is_directive).zip(1..);
+    let (moved, kept): (Vec<_>, Vec<_>) = top.partition(|(_, number)| is_allowed(*number));
+    let rest = text.split_inclusive('\n').skip(moved.len() + kept.len());
+    let moved = moved.iter().map(|(line, _)| {
+        let said = line.trim_start_matches('#').replace('=', " ");
+        format!("# left to the engine:{said}")
     });
-    lines.collect()
+    let kept = kept.iter().map(|(line, _)| (*line).to_owned());
+    kept.chain(moved).chain(rest.map(str::to_owned)).collect()
 }
 
 /// With digests behind references that were something else before, or may be by now.
@@ -245,7 +248,7 @@ mod tests {
         let own = read_by_the_engine(text, &allowed);
         assert_eq!(
             own,
-            "# frontend = docker/dockerfile:1\n# escape=`\nFROM scratch\n# syntax=later\n"
+            "# escape=`\n# left to the engine: Syntax   docker/dockerfile:1\nFROM scratch\n# syntax=later\n"
         );
         assert!(syntax_directives(&own).is_empty());
         assert_eq!(dockerfile::parse(&own).escape, '`');

@@ -5,6 +5,7 @@ use crate::{
     client::{Shell, request_id},
     failure::{Exit, Failure},
     interrupt,
+    output::name_of,
     reference::Reference,
     upload::read_text,
 };
@@ -47,7 +48,11 @@ pub(crate) async fn edit(shell: &Shell, reference: &Reference) -> Result<(), Fai
         .change(async || session.editor().save_spec(request.clone()).await)
         .await;
     match saved {
-        Ok(saved) => answer(shell, reference, &saved),
+        Ok(saved) => {
+            // It may be called otherwise by now.
+            let name = session.image(&request.image).await.map(|image| name_of(&image));
+            answer(shell, &name.unwrap_or_else(|_| reference.image.clone()), &saved)
+        }
         Err(failure) => {
             say_overtaken(shell, &session, &request.image, request.expected_revision, &failure).await;
             // An hour of typing is not lost to a colleague's save.

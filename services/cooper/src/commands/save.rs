@@ -5,7 +5,6 @@ use crate::{
     cli::{Pair, SaveArgs, SpecArgs},
     client::{Session, Shell, request_id},
     failure::{Exit, Failure},
-    reference::Reference,
     upload::{Source, read_text, upload},
 };
 use proto::editor::v1::{BuildSpec, ContextKind, GitSource, SaveSpecRequest, SaveSpecResponse, UploadedContext};
@@ -25,11 +24,10 @@ pub(crate) async fn save(shell: &Shell, args: SaveArgs) -> Result<(), Failure> {
         }
         Ok(saved) => saved,
     };
-    answer(shell, &args.image, &saved)
+    answer(shell, &args.image.image, &saved)
 }
 
-pub(super) fn answer(shell: &Shell, image: &Reference, saved: &SaveSpecResponse) -> Result<(), Failure> {
-    let image = &image.image;
+pub(super) fn answer(shell: &Shell, image: &str, saved: &SaveSpecResponse) -> Result<(), Failure> {
     let revision = saved.revision;
     lint::say(shell, image, &saved.diagnostics);
     let sentence = if saved.created {

@@ -18,7 +18,7 @@ async fn a_private_repository_is_read_with_its_token_only() {
     };
     let context = git::fetch(request(token(TOKEN))).await.unwrap();
     assert_eq!(context.commit, commit);
-    assert_eq!(files(context).await["Dockerfile"], "FROM scratch");
+    assert_eq!(context.dockerfile, "FROM scratch");
 
     let before = fetch.git.private_visits();
     let wrong = git::fetch(request(token("ghp_wrong"))).await.err().unwrap();
