@@ -62,7 +62,7 @@ impl EditorApi {
             .ok_or_else(|| invalid("spec", "a save needs what to save"))?;
         let spec = self.with_source(spec)?;
         if request.validate_only {
-            let diagnostics = lint::of_spec(&spec).await;
+            let diagnostics = lint::of_spec(&self.world, &spec).await;
             let first = save_command(spec, request.note, None);
             Spec::default().decide(first).map_err(refused)?;
             return Ok(SaveSpecResponse {
@@ -76,11 +76,15 @@ impl EditorApi {
             .image(&call.caller, &request.image, Right::Write)
             .await?;
         self.keep_files(located.image, &spec).await?;
-        let diagnostics = lint::of_spec(&spec).await;
         let expected = request.expected_revision;
-        let command = save_command(spec, request.note, expected);
+        let command = save_command(spec.clone(), request.note, expected);
         let request = call.request(&self.world, &request.request_id)?;
-        let done = self.execute(&request, located.image, command, expected).await?;
+        // While the log writes it down.
+        let (diagnostics, done) = tokio::join!(
+            lint::of_spec(&self.world, &spec),
+            self.execute(&request, located.image, command, expected)
+        );
+        let done = done?;
         Ok(SaveSpecResponse {
             position: done.position.0,
             revision: self.revision_of(&done).await?,

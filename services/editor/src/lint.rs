@@ -2,19 +2,23 @@
 
 use dockerfile::{LintOptions, lint, platform_arguments};
 use proto::editor::v1::{BuildSpec, ContextKind, Diagnostic, Severity};
+use service::World;
 use tokio::task::spawn_blocking;
 
 /// About the Dockerfile of a spec; nothing where it is not used.
-pub(crate) async fn of_spec(spec: &BuildSpec) -> Vec<Diagnostic> {
+pub(crate) async fn of_spec(world: &World, spec: &BuildSpec) -> Vec<Diagnostic> {
     match spec.context_kind() {
         ContextKind::GitRepository => Vec::new(),
-        ContextKind::LocalFolder | ContextKind::Unspecified => of_text(spec.dockerfile.clone(), spec).await,
+        ContextKind::LocalFolder | ContextKind::Unspecified => of_text(world, spec.dockerfile.clone(), spec).await,
     }
 }
 
 /// About a text that is built with a spec's arguments. A large one takes some milliseconds, so it holds up no other call.
-pub(crate) async fn of_text(text: String, spec: &BuildSpec) -> Vec<Diagnostic> {
-    let mut options = LintOptions::default();
+pub(crate) async fn of_text(world: &World, text: String, spec: &BuildSpec) -> Vec<Diagnostic> {
+    let mut options = LintOptions {
+        syntax_allowed: world.config.builder.syntax_allowed.clone(),
+        ..LintOptions::default()
+    };
     if let Some(platform) = spec.platforms.first() {
         options.arguments = platform_arguments(platform);
     }

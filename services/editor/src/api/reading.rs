@@ -22,7 +22,7 @@ impl EditorApi {
         let image = located.image.to_string();
         let mut revision = self.revision_or_draft(&image, request.revision).await?;
         if let Some(spec) = &revision.spec {
-            revision.diagnostics = lint::of_spec(spec).await;
+            revision.diagnostics = lint::of_spec(&self.world, spec).await;
         }
         Ok(GetSpecResponse {
             revision: Some(revision),
@@ -82,8 +82,8 @@ impl EditorApi {
             }
         };
         let diagnostics = match request.dockerfile {
-            Some(text) => lint::of_text(text, &spec).await,
-            None => lint::of_spec(&spec).await,
+            Some(text) => lint::of_text(&self.world, text, &spec).await,
+            None => lint::of_spec(&self.world, &spec).await,
         };
         Ok(LintDockerfileResponse { diagnostics })
     }

@@ -119,6 +119,10 @@ const ROWS: &[Row] = &[
         measure: |bench| Box::pin(start::rebuild(bench)),
     },
     Row {
+        name: "rebuild-catalog",
+        measure: |bench| Box::pin(start::rebuild_catalog(bench)),
+    },
+    Row {
         name: "start",
         measure: |bench| Box::pin(start::start(bench)),
     },

@@ -7,14 +7,20 @@ use crate::{
     platform::{Platform, USER},
     story,
 };
-use eventlog::EventLog as _;
+use anyhow::Context as _;
+use eventlog::{EventLog as _, Position};
+use futures::StreamExt as _;
 use proto::{
     builder::v1::ListBuildsRequest,
     catalog::v1::{DescribeImageRequest, GetImageRequest},
     editor::v1::GetSpecRequest,
 };
 use serde_json::json;
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 const LONG: usize = 200_000;
 const LONGER: usize = 1_000_000;
@@ -53,6 +59,43 @@ pub(crate) async fn rebuild(bench: &Bench) -> anyhow::Result<Vec<Line>> {
         passed: net >= 40_000.0,
         samples: without.count(),
         details: json!({ "ready_without_views_ms": without.details(), "ready_with_views_ms": with_views.details() }),
+    }])
+}
+
+pub(crate) async fn rebuild_catalog(bench: &Bench) -> anyhow::Result<Vec<Line>> {
+    let folder = log::long_stories(bench, LONGER).await?;
+    let (mut with_view, mut without, mut replays) = (Vec::new(), Vec::new(), Vec::new());
+    let mut entries = 0;
+    for _ in 0..bench.samples(3) {
+        with_view.push(clean(bench, &folder).await?);
+        fs::remove_file(folder.join("views/catalog.db"))?;
+        let platform = Platform::start(&bench.programs, &folder).await?;
+        without.push(platform.ready_after);
+        let log = log::connect(&platform, &folder, "catalog").await?.log().await?;
+        let head = log.head().await?;
+        let began = Instant::now();
+        let mut replay = log.follow(Position::default()).await?;
+        let mut at = Position::default();
+        while at < head {
+            at = replay.next().await.context("the log ended")??.position;
+        }
+        replays.push(began.elapsed());
+        entries = head.0;
+        platform.stop()?;
+    }
+    let [with_view, without, replays] = [with_view, without, replays].map(Samples::new);
+    let took = without.median() - with_view.median();
+    let (rate, ratio) = (float(entries) / took * 1_000.0, replays.median() / took);
+    Ok(vec![Line {
+        what: format!("rebuild of the catalog's view from {entries} entries, against their raw replay"),
+        goal: ">= 40000 entries/s, >= 0.15 x".to_owned(),
+        figure: format!("{rate:.0} entries/s, {ratio:.2} x"),
+        passed: rate >= 40_000.0 && ratio >= 0.15,
+        samples: without.count(),
+        details: json!({
+            "ready_without_view_ms": without.details(), "ready_with_view_ms": with_view.details(),
+            "replay_ms": replays.details(),
+        }),
     }])
 }
 
