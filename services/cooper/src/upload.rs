@@ -194,18 +194,22 @@ async fn attempted(
     let mut answer = pin!(editor.upload_context(ReceiverStream::new(receiver)));
     // This half stays open until the files are packed whole: a stream that ends says that it is complete.
     let mut open = Some(sender);
+    let mut is_packing = true;
     let mut ticks = tokio::time::interval(PROGRESS_EVERY);
     let shows_progress = shell.output.margin.terminal;
     let ended = loop {
         tokio::select! {
             answer = &mut answer => break answer.map(tonic::Response::into_inner).map_err(Failure::from),
-            ended = &mut packed, if open.is_some() => match ended {
-                Ok(Ok(())) => open = None,
-                // The server does not listen any more: its answer says why.
-                Ok(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => {}
-                Ok(Err(error)) => break Err(unpackable(&error)),
-                Err(_) => break Err(Failure::new(Exit::Internal, "the files can't be packed: their thread died")),
-            },
+            ended = &mut packed, if is_packing => {
+                is_packing = false;
+                match ended {
+                    Ok(Ok(())) => drop(open.take()),
+                    // The server does not listen any more: its answer says why.
+                    Ok(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => {}
+                    Ok(Err(error)) => break Err(unpackable(&error)),
+                    Err(_) => break Err(Failure::new(Exit::Internal, "the files can't be packed: their thread died")),
+                }
+            }
             _ = ticks.tick(), if shows_progress => progress(shell, &sent, "\x1b[K"),
         }
     };
