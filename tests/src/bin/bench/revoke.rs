@@ -34,7 +34,7 @@ pub(crate) async fn revoked(bench: &Bench) -> anyhow::Result<Vec<Line>> {
     let mut ada = platform.client().await?;
     let bob = platform.client_with(&platform.token("bob", false)?).await?;
     let workspace = ada.workspace().await?;
-    let (image, _) = ada.image(&workspace, "bench/shared").await?;
+    let (image, mut position) = ada.image(&workspace, "bench/shared").await?;
     let grantee = Grantee {
         kind: Some(Kind::User("bob".to_owned())),
     };
@@ -46,7 +46,12 @@ pub(crate) async fn revoked(bench: &Bench) -> anyhow::Result<Vec<Line>> {
             right: Right::Read.into(),
             ..GrantRequest::default()
         };
-        let position = ada.access.grant(grant).await?.into_inner().position;
+        position = ada
+            .access
+            .grant(at_least(grant, position)?)
+            .await?
+            .into_inner()
+            .position;
         let mut sees = bob.clone();
         let seen = GetImageRequest { image: image.clone() };
         sees.images.get_image(at_least(seen, position)?).await?;
@@ -56,7 +61,12 @@ pub(crate) async fn revoked(bench: &Bench) -> anyhow::Result<Vec<Line>> {
             grantee: Some(grantee.clone()),
             ..RevokeRequest::default()
         };
-        ada.access.revoke(revoke).await?;
+        position = ada
+            .access
+            .revoke(at_least(revoke, position)?)
+            .await?
+            .into_inner()
+            .position;
         let began = Instant::now();
         let each = [Service::Catalog, Service::Editor, Service::Builder, Service::Registry];
         let each = each.map(|service| until_refused(bob.clone(), service, &image, began));
